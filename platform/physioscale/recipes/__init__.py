@@ -1,0 +1,29 @@
+"""Recipes as ordinary modules: `physioscale.recipes.<name>.model`, `.training`.
+
+The recipe folders are appended to this package's search path, so a recipe pickles and is imported
+by spawned workers and other nodes like any other module. The places, in order: the folders named in
+`PHYSIOSCALE_RECIPES` (separated by the system's path separator), the recipes shipped inside the
+installed package, else the `recipes/` folder of the checkout.
+
+Nobody imports a recipe by its dotted name in source: `physioscale.recipes.loader` returns typed
+objects for a name.
+"""
+
+import os
+from pathlib import Path
+
+ENVIRONMENT_VARIABLE = "PHYSIOSCALE_RECIPES"
+
+
+def recipe_roots() -> list[Path]:
+    """Return the folders in which recipe folders are looked for, first match wins."""
+    roots = [Path(entry) for entry in os.environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep)]
+    roots = [root.resolve() for root in roots if root != Path()]
+    package = Path(__file__).resolve().parent.parent
+    shipped = package / "_resources" / "recipes"
+    checkout = package.parent.parent / "recipes"
+    roots.append(shipped if shipped.is_dir() else checkout)
+    return [root for root in roots if root.is_dir()]
+
+
+__path__.extend(str(root) for root in recipe_roots())

@@ -1,0 +1,60 @@
+"""Bytes of a stored signal: npy framing, integer coding and block checksums.
+
+A signal is stored as (times, channels), C order, little endian, int16 or float32, so that a window
+of any length is one contiguous read. Checksums are CRC-32 (zlib) over consecutive blocks of
+`BLOCK_BYTES` of the array's data, the npy header left out; the last block may be short.
+"""
+
+import io
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_BYTES = 16384
+
+INT16_LIMIT = 32767
+
+
+def npy_bytes(array: NDArray[np.generic]) -> bytes:
+    """Return `array` framed as an npy file, version 1.0, C order, no pickle."""
+    stream = io.BytesIO()
+    np.lib.format.write_array(
+        stream, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False
+    )
+    return stream.getvalue()
+
+
+def npy_header_bytes(array: NDArray[np.generic]) -> int:
+    """Return how many bytes stand before the data in `npy_bytes(array)`."""
+    return len(npy_bytes(array[:0])) if array.ndim == 0 else len(npy_bytes(array)) - array.nbytes
+
+
+def block_crc32(data: bytes | memoryview) -> NDArray[np.uint32]:
+    """Return the CRC-32 of each block of `data`, shape (ceil(len / BLOCK_BYTES),), uint32."""
+    view = memoryview(data).cast("B")
+    blocks = range(0, len(view), BLOCK_BYTES)
+    return np.array([zlib.crc32(view[at : at + BLOCK_BYTES]) for at in blocks], dtype=np.uint32)
+
+
+def encode_int16(
+    values: NDArray[np.floating], *, scale: NDArray[np.float64]
+) -> NDArray[np.int16] | None:
+    """Round (T, C) values to multiples of `scale` (C,), or return None where one does not fit.
+
+    Nothing is clipped: a segment that leaves the range of int16 is stored as float32 instead.
+    """
+    steps = np.rint(values / scale)
+    if steps.size and np.abs(steps).max() > INT16_LIMIT:
+        return None
+    return steps.astype("<i2")
+
+
+def decode(
+    stored: NDArray[np.int16] | NDArray[np.float32],
+    *,
+    scale: NDArray[np.float32],
+    offset: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Return (T, C) float32 values in the channels' units from stored (T, C) numbers."""
+    return stored.astype(np.float32) * scale + offset

@@ -45,8 +45,9 @@ class ShardWriter:
         self._name = name
         self._optional = frozenset(members or ()) - frozenset(REQUIRED_MEMBERS)
         self._file = _HashingFile(path.open("wb"))
+        # mtime as an integer: a float would be kept in an extra header before every member.
         self._tar = webdataset.TarWriter(
-            self._file, user="", group="", mode=0o444, mtime=0.0, encoder=False
+            self._file, user="", group="", mode=0o444, mtime=0, encoder=False
         )
         self._at = 0
         self._keys: set[str] = set()
@@ -133,6 +134,7 @@ class ShardWriter:
             size = len(payload[name])
             members.append({"name": name, "offset": self._at + _TAR_BLOCK, "size": size})
             self._at += _TAR_BLOCK + -(-size // _TAR_BLOCK) * _TAR_BLOCK
+        assert self._at == self._tar.tarstream.offset, "the tar holds more than its members"
         return members
 
     def _check(

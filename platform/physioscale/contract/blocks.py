@@ -25,14 +25,11 @@ def npy_bytes(array: NDArray[np.generic]) -> bytes:
     return stream.getvalue()
 
 
-def npy_header_bytes(array: NDArray[np.generic]) -> int:
-    """Return how many bytes stand before the data in `npy_bytes(array)`."""
-    return len(npy_bytes(array[:0])) if array.ndim == 0 else len(npy_bytes(array)) - array.nbytes
-
-
 def block_crc32(data: bytes | memoryview) -> NDArray[np.uint32]:
     """Return the CRC-32 of each block of `data`, shape (ceil(len / BLOCK_BYTES),), uint32."""
-    view = memoryview(data).cast("B")
+    view = memoryview(data)
+    # An array without rows has no bytes, and a view with a zero in its shape cannot be cast.
+    view = view.cast("B") if view.nbytes else memoryview(b"")
     blocks = range(0, len(view), BLOCK_BYTES)
     return np.array([zlib.crc32(view[at : at + BLOCK_BYTES]) for at in blocks], dtype=np.uint32)
 
@@ -42,10 +39,12 @@ def encode_int16(
 ) -> NDArray[np.int16] | None:
     """Round (T, C) values to multiples of `scale` (C,), or return None where one does not fit.
 
-    Nothing is clipped: a segment that leaves the range of int16 is stored as float32 instead.
+    Nothing is clipped: a segment that leaves the range of int16, or holds a value that is not
+    finite, has no int16 form. Values and scale are in the channels' units; the result counts steps.
     """
     steps = np.rint(values / scale)
-    if steps.size and np.abs(steps).max() > INT16_LIMIT:
+    # Asked this way round, NaN does not fit either: every comparison with it is false.
+    if not (np.abs(steps) <= INT16_LIMIT).all():
         return None
     return steps.astype("<i2")
 

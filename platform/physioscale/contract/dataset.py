@@ -24,6 +24,7 @@ from physioscale.contract.schema import (
     RECORDINGS_FILE,
     REQUIRED_MEMBERS,
     SCHEMA_VERSION,
+    check_member,
     check_schema,
 )
 from physioscale.contract.shard_writer import ShardFacts
@@ -138,6 +139,8 @@ def write_dataset(folder: Path, info: DatasetInfo) -> None:
         raise InputError(
             str(folder), found=f"kind {info.kind!r}", expected=f"one of {KINDS}", do="Name it."
         )
+    for name in sorted(info.members):
+        check_member(name, where=str(folder))
     fields = {**dataclasses.asdict(info), "checksum": info.checksum}
     publish_bytes(folder / DATASET_FILE, _render(fields))
 
@@ -151,9 +154,9 @@ def parse_dataset(data: bytes, *, where: str) -> DatasetInfo:
             where, found=f"text that is not JSON ({error})", expected="a shard set", do=_RESTORE
         ) from None
     check_schema(fields.get("schema") if isinstance(fields, dict) else None, where=where)
-    checksum = fields.pop("checksum", None)
-    if _render({**fields, "checksum": checksum}) != data:
+    if not _is_canonical(fields, data):
         raise InputError(where, found=_CHANGED, expected=_CANONICAL, do=_RESTORE)
+    checksum = fields.pop("checksum", None)
     try:
         fields["splits"] = {name: SplitFacts(**facts) for name, facts in fields["splits"].items()}
         fields["shards"] = tuple(ShardFacts(**facts) for facts in fields["shards"])
@@ -183,6 +186,13 @@ def file_sha256(path: Path) -> str:
 def _render(fields: dict[str, Any]) -> bytes:
     text = json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()
+
+
+def _is_canonical(fields: dict[str, Any], data: bytes) -> bool:
+    try:
+        return _render(fields) == data
+    except ValueError:  # NaN, or a lone surrogate: json reads what `_render` never writes
+        return False
 
 
 _CONVERT = "Make one with `physioscale shard CORPUS --out DIR`."

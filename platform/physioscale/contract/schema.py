@@ -55,6 +55,7 @@ REPORT_FILE: Final = "report.html"
 # A dot would split a sample's name in webdataset; 80 characters leave room for the member's name
 # in a plain tar header (100 characters).
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_MEMBER = re.compile(r"(?=.{3,19}$)[a-z0-9][a-z0-9_]*\.[a-z0-9]+")
 _SHARD_NAME = re.compile(r"(train|val|test)-(\d{6})\.tar")
 
 
@@ -69,9 +70,21 @@ def check_key(key: str, *, where: str) -> None:
         )
 
 
+def check_member(name: str, *, where: str) -> None:
+    """Refuse a member's name that a plain tar header could not hold, or TarWriter would skip."""
+    if not _MEMBER.fullmatch(name):
+        raise InputError(
+            where,
+            found=f"member name {name!r}",
+            expected="a name and an ending of a-z, 0-9 and '_', at most 19 characters together",
+            do="Choose another name, as in labels.json.",
+        )
+
+
 def check_schema(version: object, *, where: str) -> None:
     """Refuse a schema version that this package cannot read."""
-    if version not in READABLE_SCHEMAS:
+    # JSON's true equals 1 in Python, and is no version.
+    if type(version) is not int or version not in READABLE_SCHEMAS:
         known = ", ".join(str(known) for known in READABLE_SCHEMAS)
         raise InputError(
             where,

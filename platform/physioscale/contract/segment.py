@@ -122,7 +122,7 @@ class SegmentMeta:
             fields["scale"] = tuple(fields["scale"])
             fields["offset"] = tuple(fields["offset"])
             return cls(**fields)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError, OverflowError) as error:
             raise InputError(
                 where,
                 found=f"fields that do not fit ({error})",

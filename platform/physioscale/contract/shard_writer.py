@@ -16,7 +16,13 @@ import webdataset
 from numpy.typing import NDArray
 
 from physioscale.contract.blocks import block_crc32, npy_bytes
-from physioscale.contract.schema import CRC_MEMBER, META_MEMBER, REQUIRED_MEMBERS, SIGNAL_MEMBER
+from physioscale.contract.schema import (
+    CRC_MEMBER,
+    META_MEMBER,
+    REQUIRED_MEMBERS,
+    SIGNAL_MEMBER,
+    check_member,
+)
 from physioscale.contract.segment import SegmentMeta
 from physioscale.errors import InputError
 
@@ -44,6 +50,8 @@ class ShardWriter:
     ) -> None:
         self._name = name
         self._optional = frozenset(members or ()) - frozenset(REQUIRED_MEMBERS)
+        for member in sorted(self._optional):
+            check_member(member, where=name)
         self._file = _HashingFile(path.open("wb"))
         # mtime as an integer: a float would be kept in an extra header before every member.
         self._tar = webdataset.TarWriter(

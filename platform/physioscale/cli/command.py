@@ -5,8 +5,8 @@ every command module is imported to build the parser, and `physioscale --help` a
 """
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 COMMANDS_GROUP = "physioscale.commands"
@@ -31,7 +31,11 @@ class Command:
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """A row of `physioscale ls`, from a callable in the entry-point group of catalogues."""
+    """A row of `physioscale ls`.
+
+    An entry point of the group `physioscale.catalogues` names a callable without arguments that
+    returns a list of these; the entry point's name (recipes, profiles, corpora) heads the list.
+    """
 
     name: str
     """The word by which commands take it."""
@@ -39,3 +43,7 @@ class CatalogueEntry:
     """One line for a person."""
     path: Path
     """The file or folder it is defined in."""
+    details: Mapping[str, str | list[str]] = field(default_factory=dict)
+    """More columns: a text or a list of words for each."""
+    problem: str | None = None
+    """Why the entry cannot be used; None if it can."""

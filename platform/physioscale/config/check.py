@@ -13,7 +13,6 @@ from physioscale.config.run import RunConfig
 from physioscale.errors import InputError
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "accepts.kinds": ("signal", "roi", "t1", "embedding"),
     "load.normalise": ("none", "session", "window"),
     "optimizer.name": ("adamw", "stable_adamw"),
     "schedule.name": ("constant", "trapezoid"),
@@ -88,7 +87,7 @@ def num_ranks(config: RunConfig) -> int:
 
 
 def _check_choices(config: RunConfig) -> Iterator[InputError]:
-    for key, choices in CHOICES.items():
+    for key, choices in {**_contract_choices(), **CHOICES}.items():
         value = _get(config, key)
         for word in value if isinstance(value, list) else [value]:
             if word not in choices:
@@ -98,6 +97,19 @@ def _check_choices(config: RunConfig) -> Iterator[InputError]:
                     expected=f"one of {', '.join(choices)}",
                     do=f"{did_you_mean(word, choices)}Correct the value.",
                 )
+
+
+def _contract_choices() -> dict[str, tuple[str, ...]]:
+    """Return the words that the contract of a shard set defines."""
+    # Imported here: the contract brings pyarrow, which `physioscale ls` does without.
+    from physioscale.contract.schema import KINDS, UNITS_OF_TYPE
+
+    units = dict.fromkeys(unit for units in UNITS_OF_TYPE.values() for unit in units)
+    return {
+        "accepts.kinds": KINDS,
+        "accepts.channel_types": tuple(UNITS_OF_TYPE),
+        "accepts.units": tuple(units),
+    }
 
 
 def _check_numbers(config: RunConfig) -> Iterator[InputError]:
@@ -122,7 +134,8 @@ def _check_batch(config: RunConfig) -> Iterator[InputError]:
             do="Give the global batch in windows or in tokens, and set the other to null.",
         )
     layout = f"{config.trainer.devices} devices x {config.trainer.nodes} nodes = {ranks} ranks"
-    if min(ranks, data.divisible_by, data.batch_samples or 1, data.micro_batch or 1) < 1:
+    sizes = (ranks, data.divisible_by, data.batch_samples, data.micro_batch)
+    if any(size is not None and size < 1 for size in sizes):
         return  # named by the check of the numbers; a remainder would mean nothing
     if data.divisible_by % ranks:
         yield InputError(

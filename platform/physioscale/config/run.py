@@ -75,8 +75,8 @@ class DataConfig:
     ring_batches: int = 3
     """Micro-batches per rank kept ready."""
     cache_dir: str | None = None
-    """Where the compact index of a shard set is kept; None: beside the shards if that folder is
-    writable, else the user's cache folder."""
+    """Where the compact index of a shard set is kept; None: the folder named by PHYSIOSCALE_CACHE,
+    else the user's cache folder."""
 
 
 @dataclass

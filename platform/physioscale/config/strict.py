@@ -97,7 +97,7 @@ def _set(root: DictConfig, setting: Setting) -> InputError | None:
         hint, rest = hints[key], setting.keys[depth + 1 :]
         if _holds_section(node, key, hint):
             if not rest:
-                return _set_section(node, key, hint, setting)
+                return _set_section(root, node, hint, setting)
             node = _section(node, key, hint)
         elif rest and typing.get_origin(bare(hint)) is not dict:
             dotted = ".".join(setting.keys[: depth + 1])
@@ -107,11 +107,17 @@ def _set(root: DictConfig, setting: Setting) -> InputError | None:
     return None
 
 
-def _set_section(node: DictConfig, key: str, hint: Any, setting: Setting) -> InputError | None:
-    if setting.value == {}:
-        return None
+def _set_section(
+    root: DictConfig, node: DictConfig, hint: Any, setting: Setting
+) -> InputError | None:
+    if isinstance(setting.value, dict):
+        inner = [
+            Setting((*setting.keys, str(name)), value, None, setting.source)
+            for name, value in setting.value.items()
+        ]
+        return next(iter(merge(root, inner)), None)
     if setting.value is None and is_optional(hint):
-        node[key] = None
+        node[setting.keys[-1]] = None
         return None
     return _wrong(setting, found=_show(setting.value), hint=hint, key=setting.key)
 

@@ -29,6 +29,15 @@ NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 SELECTING_KEYS = ("variant", "stage")
 
 
+@dataclass(frozen=True)
+class BrokenRecipe:
+    """A place that should hold a recipe and does not."""
+
+    name: str
+    path: Path
+    problem: InputError
+
+
 class UnknownRecipeError(InputError):
     """A recipe name that no folder has."""
 
@@ -141,30 +150,22 @@ def list_recipes() -> list[RecipeInfo]:
     Raises:
         InputError: one or more recipe.yaml are broken; each is named.
     """
-    infos, problems = find_recipes()
-    raise_together(problems)
+    infos, broken = find_recipes()
+    raise_together(recipe.problem for recipe in broken)
     return infos
 
 
-def find_recipes() -> tuple[list[RecipeInfo], list[InputError]]:
+def find_recipes() -> tuple[list[RecipeInfo], list[BrokenRecipe]]:
     """Return the readable recipes, by name, and what is wrong with the others."""
     infos: list[RecipeInfo] = []
-    problems: list[InputError] = [
-        MissingInputError(
-            recipes.ENVIRONMENT_VARIABLE,
-            found=f"no folder '{folder}'",
-            expected="folders of recipe folders",
-            do="Correct the variable, or unset it.",
-        )
-        for folder in recipes.missing_roots()
-    ]
-    for _, folder in sorted(_folders().items()):
+    broken = [BrokenRecipe(root.name, root, _no_root(root)) for root in recipes.missing_roots()]
+    for name, folder in sorted(_folders().items()):
         try:
-            check_name(folder.name)
+            check_name(name)
             infos.append(read_recipe_info(folder))
         except InputError as error:
-            problems.append(error)
-    return infos, problems
+            broken.append(BrokenRecipe(name, folder, error))
+    return infos, broken
 
 
 def load_recipe(name: str) -> Recipe:
@@ -253,6 +254,15 @@ def _import_parts(info: RecipeInfo) -> RecipeParts:
             do="See physioscale.recipes.parts.",
         )
     return parts
+
+
+def _no_root(root: Path) -> InputError:
+    return MissingInputError(
+        recipes.ENVIRONMENT_VARIABLE,
+        found=f"no folder '{root}'",
+        expected="folders of recipe folders",
+        do="Correct the variable, or unset it.",
+    )
 
 
 def _not_a_run(path: Path, *, found: str) -> InputError:

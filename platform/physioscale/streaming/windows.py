@@ -1,0 +1,225 @@
+"""Windows enumerated per recording: which there are, and where each one lies.
+
+A run is a gap-free stretch of a recording. Its windows start at multiples of the stride from the
+run's first sample, whatever the segments it is stored in, so no window is lost at a cut; a stretch
+shorter than a window at the end of a run gives none. Windows are numbered through shard sets,
+recordings and runs; a *chunk* is a stretch of windows of one run that start in one shard, the unit
+in which the order knows where samples lie.
+
+All counts are of stored samples (before any load-time resampling).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from physioscale.config import LoadConfig
+from physioscale.errors import InputError
+from physioscale.streaming.compact import CompactIndex, run_starts
+from physioscale.streaming.load import load_margin, resampling_ratio
+from physioscale.streaming.selection import StreamRecording
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Windows of one shape, which can share a batch."""
+
+    num_channels: int
+    sampling_rate_hz: float
+    stored_band_hz: tuple[float | None, float | None]
+    window_samples: int
+    stride_samples: int
+    margin_samples: int
+    """Extra samples on each side that the load pipeline needs."""
+
+    def describe(self) -> str:
+        """Return the shape for a person: `19 channels x 10 s at 500 Hz`."""
+        length_s = self.window_samples / self.sampling_rate_hz
+        return f"{self.num_channels} channels x {length_s:g} s at {self.sampling_rate_hz:g} Hz"
+
+
+@dataclass(frozen=True)
+class WindowTable:
+    """All windows of a stream. R runs, K chunks, S shards (numbered through all sets)."""
+
+    buckets: tuple[Bucket, ...]
+    num_windows: int
+    # Runs, (R,) each.
+    run_recording: NDArray[np.int64]
+    run_first_segment: NDArray[np.int64]
+    run_num_segments: NDArray[np.int64]
+    run_bucket: NDArray[np.int64]
+    run_first_window: NDArray[np.int64]
+    # Chunks, (K,) each.
+    chunk_first_window: NDArray[np.int64]
+    chunk_num_windows: NDArray[np.int64]
+    chunk_shard: NDArray[np.int64]
+    chunk_bucket: NDArray[np.int64]
+    num_shards: int
+    hours: float
+    """Total length of the windows (overlap counted twice)."""
+    too_short: int
+    """Runs that are shorter than a window."""
+
+    def run_of(self, window: int) -> tuple[int, int]:
+        """Return (run, number of the window in that run)."""
+        run = int(np.searchsorted(self.run_first_window, window, side="right")) - 1
+        return run, window - int(self.run_first_window[run])
+
+
+def bucket_of(
+    recording: StreamRecording, *, load: LoadConfig, window_s: float, stride_s: float
+) -> Bucket:
+    """Return the bucket of a recording's windows.
+
+    Raises:
+        InputError: window or stride is no whole number of samples at the recording's rate, or its
+            starts would not fall on samples after resampling.
+    """
+    rate = recording.sampling_rate_hz
+    up, down = resampling_ratio(load, rate)
+    window = _whole_samples(window_s, rate, step=1, name="data.window_s")
+    stride = _whole_samples(stride_s, rate, step=down, name="data.stride_s")
+    if window * up % down:
+        raise InputError(
+            "data.window_s",
+            found=f"{window_s:g} s, which is {window * up / down:g} samples after resampling",
+            expected="a whole number of samples at load.sampling_rate_hz",
+            do="Choose a multiple of 1 s.",
+        )
+    return Bucket(
+        num_channels=len(recording.columns),
+        sampling_rate_hz=rate,
+        stored_band_hz=recording.stored_band_hz,
+        window_samples=window,
+        stride_samples=stride,
+        margin_samples=load_margin(load, rate, stored_band_hz=recording.stored_band_hz),
+    )
+
+
+def enumerate_windows(
+    indexes: Sequence[CompactIndex],
+    recordings: Sequence[StreamRecording],
+    *,
+    load: LoadConfig,
+    window_s: float,
+    stride_s: float,
+) -> WindowTable:
+    """Enumerate the windows of `recordings` over their shard sets."""
+    buckets: dict[Bucket, int] = {}
+    known: dict[tuple[int, float, tuple[float | None, float | None]], int] = {}
+    of_recording = np.empty(len(recordings), dtype=np.int64)
+    for row, recording in enumerate(recordings):
+        shape = (len(recording.columns), recording.sampling_rate_hz, recording.stored_band_hz)
+        if shape not in known:
+            bucket = bucket_of(recording, load=load, window_s=window_s, stride_s=stride_s)
+            known[shape] = buckets.setdefault(bucket, len(buckets))
+        of_recording[row] = known[shape]
+    runs = _runs(indexes, recordings)
+    return _table(tuple(buckets), of_recording, runs, indexes, recordings, window_s)
+
+
+def _whole_samples(length_s: float, rate_hz: float, *, step: int, name: str) -> int:
+    samples = length_s * rate_hz
+    whole = round(samples)
+    if whole < 1 or not math.isclose(samples, whole, rel_tol=0, abs_tol=1e-6) or whole % step:
+        raise InputError(
+            name,
+            found=f"{length_s:g} s, which is {samples:g} samples at {rate_hz:g} Hz",
+            expected=f"a multiple of {step} sample(s)",
+            do="Choose a multiple of 1 s.",
+        )
+    return whole
+
+
+def _runs(
+    indexes: Sequence[CompactIndex], recordings: Sequence[StreamRecording]
+) -> NDArray[np.int64]:
+    """Return (R, 4): recording of the stream, first segment, number of segments, samples."""
+    found = []
+    for number, index in enumerate(indexes):
+        used = {r.row: place for place, r in enumerate(recordings) if r.shard_set == number}
+        place = np.full(int(index.segments["recording"].max(initial=-1)) + 1, -1, dtype=np.int64)
+        for row, value in used.items():
+            if row < len(place):
+                place[row] = value
+        starts = run_starts(index.segments)
+        first = starts[:-1]
+        cumulative = np.concatenate(([0], np.cumsum(index.segments["num_times"], dtype=np.int64)))
+        samples = cumulative[starts[1:]] - cumulative[first]
+        recording = place[index.segments["recording"][first]]
+        runs = np.stack([recording, first, starts[1:] - first, samples], axis=1)
+        found.append(runs[recording >= 0])
+    return np.concatenate(found) if found else np.empty((0, 4), dtype=np.int64)
+
+
+def _table(
+    buckets: tuple[Bucket, ...],
+    of_recording: NDArray[np.int64],
+    runs: NDArray[np.int64],
+    indexes: Sequence[CompactIndex],
+    recordings: Sequence[StreamRecording],
+    window_s: float,
+) -> WindowTable:
+    bucket = of_recording[runs[:, 0]]
+    window = np.array([b.window_samples for b in buckets], dtype=np.int64)[bucket]
+    stride = np.array([b.stride_samples for b in buckets], dtype=np.int64)[bucket]
+    count = np.where(runs[:, 3] >= window, (runs[:, 3] - window) // stride + 1, 0)
+    runs, bucket, stride, kept = runs[count > 0], bucket[count > 0], stride[count > 0], count
+    count = count[count > 0]
+    first_window = np.concatenate(([0], np.cumsum(count)))[:-1].astype(np.int64)
+    chunks = _chunks(runs, bucket, stride, count, first_window, indexes, recordings)
+    return WindowTable(
+        buckets=buckets,
+        num_windows=int(count.sum()),
+        run_recording=runs[:, 0],
+        run_first_segment=runs[:, 1],
+        run_num_segments=runs[:, 2],
+        run_bucket=bucket,
+        run_first_window=first_window,
+        chunk_first_window=chunks[:, 0],
+        chunk_num_windows=chunks[:, 1],
+        chunk_shard=chunks[:, 2],
+        chunk_bucket=chunks[:, 3],
+        num_shards=sum(len(index.shard_names) for index in indexes),
+        hours=float(count.sum()) * window_s / 3600,
+        too_short=int((kept == 0).sum()),
+    )
+
+
+def _chunks(
+    runs: NDArray[np.int64],
+    bucket: NDArray[np.int64],
+    stride: NDArray[np.int64],
+    count: NDArray[np.int64],
+    first_window: NDArray[np.int64],
+    indexes: Sequence[CompactIndex],
+    recordings: Sequence[StreamRecording],
+) -> NDArray[np.int64]:
+    """Return (K, 4): first window, number of windows, shard (through all sets), bucket."""
+    shard_base = np.concatenate(([0], np.cumsum([len(index.shard_names) for index in indexes])))
+    chunks: list[tuple[int, int, int, int]] = []
+    for place, (recording, first, segments, _) in enumerate(runs.tolist()):
+        number = recordings[recording].shard_set
+        rows = indexes[number].segments[first : first + segments]
+        shards = rows["shard"]
+        # First sample (in the run) and shard of each stretch of segments in one shard.
+        changes = np.concatenate(([0], np.flatnonzero(shards[1:] != shards[:-1]) + 1))
+        begins = rows["start_sample"][changes] - rows["start_sample"][0]
+        # Number of the first window that starts at or behind each stretch.
+        windows = np.minimum(-(-begins // stride[place]), count[place])
+        bounds = [*windows.tolist(), int(count[place])]
+        chunks.extend(
+            (
+                int(first_window[place]) + low,
+                high - low,
+                int(shard_base[number] + shards[change]),
+                int(bucket[place]),
+            )
+            for low, high, change in zip(bounds[:-1], bounds[1:], changes.tolist(), strict=True)
+            if high > low
+        )
+    return np.array(chunks, dtype=np.int64).reshape(-1, 4)

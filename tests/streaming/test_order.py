@@ -1,0 +1,232 @@
+"""The order of global batches (R1, R2, R3, R6 in small): pure, exact after a stop, elastic."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from physioscale.config import RunConfig
+from physioscale.errors import InputError
+from physioscale.streaming import Stream, open_stream
+from physioscale.streaming.permutation import permute
+from physioscale.testing.recordings import SyntheticRecording
+from physioscale.testing.shards import write_shard_set
+
+Config = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a shard set with two window shapes in seven shards."""
+    recordings = [
+        SyntheticRecording(f"s{number}", num_channels=3 + 2 * (number % 2), run_s=(41.0,))
+        for number in range(10)
+    ]
+    return write_shard_set(tmp_path / "set", recordings=recordings, segment_s=20.0).path
+
+
+def global_batches(config: RunConfig, *, world_size: int, first: int, last: int) -> list[list[int]]:
+    """Return the window ids of each global step, put together from all ranks."""
+    shares = []
+    for rank in range(world_size):
+        stream = open_stream(config, split="train", rank=rank, world_size=world_size)
+        places: dict[int, dict[int, int]] = {}
+        for batch in stream.train_loader(first_step=first, last_step=last):
+            index = batch.draws.sample_index.tolist()
+            step = places.setdefault(batch.step, {})
+            step.update(zip(index, batch.window_ids.tolist(), strict=True))
+        shares.append(places)
+    merged = []
+    for step in range(first, last):
+        together: dict[int, int] = {}
+        for places in shares:
+            assert not set(together) & set(places[step])
+            together.update(places[step])
+        assert sorted(together) == list(range(len(together)))
+        merged.append([together[place] for place in range(len(together))])
+    return merged
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4, 8])
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_global_batches_do_not_depend_on_ranks_or_threads(
+    folder: Path, make_config: Config, world_size: int, threads: int
+) -> None:
+    stream = open_stream(make_config(folder), split="train")
+    expected = [stream.plan.step(step).windows.tolist() for step in range(15)]
+    config = make_config(folder, data={"reader_threads": threads})
+    assert global_batches(config, world_size=world_size, first=0, last=15) == expected
+
+
+def test_micro_batches_of_one_rank_are_those_of_two(folder: Path, make_config: Config) -> None:
+    def micro_batches(rank: int, world_size: int) -> list[list[int]]:
+        config = make_config(folder, data={"micro_batch": 4})
+        stream = open_stream(config, split="train", rank=rank, world_size=world_size)
+        loader = stream.train_loader(first_step=0, last_step=4)
+        return [batch.window_ids.tolist() for batch in loader]
+
+    alone = micro_batches(0, 1)
+    assert len(alone) == 8
+    assert alone[0::2] == micro_batches(0, 2)
+    assert alone[1::2] == micro_batches(1, 2)
+
+
+def test_an_epoch_takes_each_window_at_most_once_and_leaves_out_what_it_says(
+    folder: Path, make_config: Config
+) -> None:
+    stream = open_stream(make_config(folder), split="train")
+    steps = stream.steps_per_epoch
+    missing = []
+    for epoch in range(3):
+        taken = Counter[int]()
+        for step in range(epoch * steps, (epoch + 1) * steps):
+            taken.update(stream.plan.step(step).windows.tolist())
+        assert max(taken.values()) == 1
+        assert stream.num_windows - len(taken) == stream.plan.left_out_per_epoch()
+        missing.append(set(range(stream.num_windows)) - set(taken))
+    assert stream.plan.left_out_per_epoch() > 0
+    assert missing[0] != missing[1]
+
+
+def test_a_stop_anywhere_goes_on_with_the_same_batches_and_draws(
+    folder: Path, make_config: Config
+) -> None:
+    def run(stream: Stream, first: int, last: int) -> list[tuple[list[int], torch.Tensor, float]]:
+        loader = stream.train_loader(first_step=first, last_step=last)
+        return [
+            (b.window_ids.tolist(), b.draws.uniform("mask", 3), float(b.signal.double().sum()))
+            for b in loader
+        ]
+
+    config = make_config(folder)
+    unbroken = run(open_stream(config, split="train"), 0, 25)
+    for stop in (1, 7, 12, 13, 24):
+        resumed = run(open_stream(config, split="train"), stop, 25)
+        for (ids, draws, total), (ids_again, draws_again, total_again) in zip(
+            unbroken[stop:], resumed, strict=True
+        ):
+            assert ids == ids_again
+            assert torch.equal(draws, draws_again)
+            assert total == total_again
+
+
+def test_elastic_resume_gives_the_same_global_batches(folder: Path, make_config: Config) -> None:
+    config = make_config(folder)
+    unbroken = global_batches(config, world_size=1, first=0, last=16)
+    pieces = []
+    for world_size, (first, last) in zip((8, 4, 2, 8), pairwise((0, 4, 8, 12, 16)), strict=True):
+        pieces += global_batches(config, world_size=world_size, first=first, last=last)
+    assert pieces == unbroken
+
+
+def test_batches_never_mix_shapes_and_buckets_are_interleaved(
+    folder: Path, make_config: Config
+) -> None:
+    stream = open_stream(make_config(folder), split="train")
+    plan = stream.plan
+    shapes = [plan.step(step).bucket for step in range(stream.steps_per_epoch)]
+    assert set(shapes) == {0, 1}
+    for step in range(stream.steps_per_epoch):
+        planned = plan.step(step)
+        runs = [stream.table.run_of(int(window))[0] for window in planned.windows]
+        assert {int(stream.table.run_bucket[run]) for run in runs} == {planned.bucket}
+
+
+def test_seed_and_epoch_change_the_order_and_the_hash_covers_what_matters(
+    folder: Path, make_config: Config
+) -> None:
+    def first_batch(**changes: object) -> tuple[str, list[int]]:
+        stream = open_stream(make_config(folder, **changes), split="train")  # type: ignore[arg-type]
+        return stream.plan_hash, stream.plan.step(0).windows.tolist()
+
+    base = first_batch()
+    assert first_batch() == base
+    for changes in (
+        {"seed": 1},
+        {"data": {"pool_shards": 1}},
+        {"data": {"batch_samples": 16}},
+        {"data": {"stride_s": 2.0}},
+    ):
+        assert first_batch(**changes)[0] != base[0]
+        assert first_batch(**changes)[1] != base[1]
+    for changes in ({"data": {"reader_threads": 7}}, {"data": {"micro_batch": 2}}):
+        assert first_batch(**changes) == base
+
+
+def test_state_is_four_numbers(folder: Path, make_config: Config) -> None:
+    stream = open_stream(make_config(folder, seed=5), split="train")
+    step = stream.steps_per_epoch + 1
+    assert stream.state(step) == {
+        "plan_hash": stream.plan_hash,
+        "seed": 5,
+        "epoch": 1,
+        "step": step,
+    }
+
+
+def test_a_batch_in_tokens_gives_each_shape_its_own_size(folder: Path, make_config: Config) -> None:
+    data = {"batch_samples": None, "batch_tokens": 130, "divisible_by": 2}
+    stream = open_stream(
+        make_config(folder, data=data),
+        split="train",
+        tokens_per_window=lambda channels: 4 * channels,
+    )
+    sizes = dict(
+        zip(
+            (bucket.num_channels for bucket in stream.table.buckets),
+            stream.plan.batch_of_bucket,
+            strict=True,
+        )
+    )
+    assert sizes == {3: 10, 5: 6}
+
+
+@pytest.mark.parametrize("world_size", [3, 16])
+def test_ranks_that_do_not_divide_the_batch_are_refused(
+    folder: Path, make_config: Config, world_size: int
+) -> None:
+    stream = open_stream(make_config(folder), split="train", rank=0, world_size=world_size)
+    with pytest.raises(InputError, match=rf"batch of 8 windows for {world_size} ranks"):
+        stream.train_loader(first_step=0, last_step=1)
+
+
+def test_a_batch_larger_than_the_data_is_refused(folder: Path, make_config: Config) -> None:
+    stream = open_stream(make_config(folder, data={"batch_samples": 4096}), split="train")
+    with pytest.raises(InputError, match="a global batch of 4096 windows"):
+        _ = stream.plan
+
+
+def test_a_batch_that_is_no_multiple_is_refused(folder: Path, make_config: Config) -> None:
+    stream = open_stream(make_config(folder, data={"batch_samples": 12}), split="train")
+    with pytest.raises(InputError, match=r"12; expected a multiple of data.divisible_by = 8"):
+        _ = stream.plan
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_the_ordered_loader_gives_every_window_once_over_all_ranks(
+    folder: Path, make_config: Config, world_size: int
+) -> None:
+    seen: list[int] = []
+    for rank in range(world_size):
+        stream = open_stream(make_config(folder), split="train", rank=rank, world_size=world_size)
+        loader = stream.ordered_loader(batch=7)
+        batches = [batch.window_ids.tolist() for batch in loader]
+        assert len(batches) == len(loader)
+        seen += [window for batch in batches for window in batch]
+    assert sorted(seen) == list(range(stream.num_windows))
+
+
+def test_permute_is_a_permutation_keyed_by_seed_and_purpose() -> None:
+    values = np.arange(1000, dtype=np.int64) * 7
+    first = permute(values, seed=3, purpose="a")
+    assert sorted(first.tolist()) == values.tolist()
+    assert first.tolist() == permute(values[::-1], seed=3, purpose="a").tolist()
+    assert first.tolist() != permute(values, seed=4, purpose="a").tolist()
+    assert first.tolist() != permute(values, seed=3, purpose="b").tolist()
+    # A uniform permutation moves elements by a third of the length on average.
+    moved = np.abs(np.argsort(first) - np.arange(1000)).mean()
+    assert 280 < moved < 390

@@ -37,8 +37,8 @@ def global_batches(config: RunConfig, *, world_size: int, first: int, last: int)
         places: dict[int, dict[int, int]] = {}
         for batch in stream.train_loader(first_step=first, last_step=last):
             index = batch.draws.sample_index.tolist()
-            step = places.setdefault(batch.step, {})
-            step.update(zip(index, batch.window_ids.tolist(), strict=True))
+            share = places.setdefault(batch.step, {})
+            share.update(zip(index, batch.window_ids.tolist(), strict=True))
         shares.append(places)
     merged = []
     for step in range(first, last):
@@ -140,7 +140,7 @@ def test_seed_and_epoch_change_the_order_and_the_hash_covers_what_matters(
     folder: Path, make_config: Config
 ) -> None:
     def first_batch(**changes: object) -> tuple[str, list[int]]:
-        stream = open_stream(make_config(folder, **changes), split="train")  # type: ignore[arg-type]
+        stream = open_stream(make_config(folder, **changes), split="train")
         return stream.plan_hash, stream.plan.step(0).windows.tolist()
 
     base = first_batch()

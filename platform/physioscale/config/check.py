@@ -180,11 +180,11 @@ def _check_band(config: RunConfig) -> Iterator[InputError]:
     low_hz, high_hz, rate_hz = load.low_cut_hz, load.high_cut_hz, load.sampling_rate_hz
     if low_hz is not None and high_hz is not None and not low_hz < high_hz:
         yield _bad("load.low_cut_hz", low_hz, f"a corner below load.high_cut_hz ({high_hz} Hz)")
-    if high_hz is not None and rate_hz is not None and not high_hz < rate_hz / 2:
+    if high_hz is not None and rate_hz is not None and not high_hz <= rate_hz / 2:
         yield _bad(
             "load.high_cut_hz",
             high_hz,
-            f"a corner below half of load.sampling_rate_hz ({rate_hz} Hz)",
+            f"a corner not above half of load.sampling_rate_hz ({rate_hz} Hz)",
         )
 
 

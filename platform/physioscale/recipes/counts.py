@@ -39,7 +39,7 @@ def build_on_meta(recipe: Recipe, config: RunConfig) -> nn.Module:
             return build_model(config.model)
     except InputError:
         raise
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise InputError(
             f"recipe '{config.recipe}', variant '{config.variant}': model",
             found=f"the network cannot be built: {error}",

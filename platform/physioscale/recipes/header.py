@@ -166,7 +166,10 @@ def _default_variant(path: Path, settings: list[Setting], variants: dict[str, Va
 
 
 def _unknown_top_level(settings: list[Setting]) -> list[InputError]:
-    unknown = {s.keys[0]: s for s in settings if s.keys[0] not in TOP_LEVEL}
+    unknown: dict[str, Setting] = {}
+    for setting in settings:
+        if setting.keys[0] not in TOP_LEVEL:
+            unknown.setdefault(setting.keys[0], setting)
     return [
         InputError(
             f"{key} ({setting.source})",

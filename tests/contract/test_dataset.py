@@ -126,6 +126,19 @@ def test_a_member_name_that_a_tar_cannot_hold_is_refused_on_write(tmp_path: Path
         write_dataset(tmp_path, info)
 
 
+@pytest.mark.parametrize("name", ["../other/index.parquet", "/etc/hosts", "a/../../b"])
+def test_a_file_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    info = dataclasses.replace(INFO, files={name: "3" * 64})
+    with pytest.raises(InputError, match="expected a path inside the folder"):
+        write_dataset(tmp_path, info)
+
+
+def test_a_shard_of_another_name_is_refused(tmp_path: Path) -> None:
+    facts = dataclasses.replace(INFO.shards[0], name="../train-000000.tar")
+    with pytest.raises(InputError, match="a shard name of another form"):
+        write_dataset(tmp_path, dataclasses.replace(INFO, shards=(facts,)))
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="absent: no such folder; expected a shard set"):
         open_shard_set(tmp_path / "absent")

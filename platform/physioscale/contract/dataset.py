@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from physioscale.contract.schema import (
     SCHEMA_VERSION,
     check_member,
     check_schema,
+    split_of_shard,
 )
 from physioscale.contract.shard_writer import ShardFacts
 from physioscale.contract.tables import INDEX_SCHEMA, RECORDINGS_SCHEMA, read_table
@@ -139,8 +140,7 @@ def write_dataset(folder: Path, info: DatasetInfo) -> None:
         raise InputError(
             str(folder), found=f"kind {info.kind!r}", expected=f"one of {KINDS}", do="Name it."
         )
-    for name in sorted(info.members):
-        check_member(name, where=str(folder))
+    _check_names(info, where=str(folder))
     fields = {**dataclasses.asdict(info), "checksum": info.checksum}
     publish_bytes(folder / DATASET_FILE, _render(fields))
 
@@ -169,6 +169,7 @@ def parse_dataset(data: bytes, *, where: str) -> DatasetInfo:
         ) from None
     if info.checksum != checksum:
         raise InputError(where, found=_CHANGED, expected=_CANONICAL, do=_RESTORE)
+    _check_names(info, where=where)
     return info
 
 
@@ -186,6 +187,20 @@ def file_sha256(path: Path) -> str:
 def _render(fields: dict[str, Any]) -> bytes:
     text = json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()
+
+
+def _check_names(info: DatasetInfo, *, where: str) -> None:
+    """Refuse names of members and shards of another form, and files outside the folder."""
+    for name in sorted(info.members):
+        check_member(name, where=where)
+    for shard in info.shards:
+        split_of_shard(shard.name)
+    for name in sorted(info.files):
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise InputError(
+                where, found=f"file {name!r}", expected="a path inside the folder", do=_RESTORE
+            )
 
 
 def _is_canonical(fields: dict[str, Any], data: bytes) -> bool:

@@ -66,14 +66,14 @@ def test_a_window_inside_a_segment_is_one_pread(
 ) -> None:
     truth = write_shard_set(tmp_path / "set", recordings=[SyntheticRecording("a", run_s=(60.0,))])
     stream = open_stream(make_config(truth.path), split="train")
-    sizes = []
-    real = os.pread
+    sizes: list[int] = []
+    real = os.preadv
 
-    def counting(descriptor: int, size: int, offset: int) -> bytes:
-        sizes.append(size)
-        return real(descriptor, size, offset)
+    def counting(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        sizes.extend(len(buffer) for buffer in buffers)
+        return real(descriptor, buffers, offset)
 
-    monkeypatch.setattr(os, "pread", counting)
+    monkeypatch.setattr(os, "preadv", counting)
     assert len(read_all(stream)) == 15
     assert len(sizes) == 15
     # A window of 4 s x 250 Hz x 8 channels x 2 bytes is widened to whole 16 KiB blocks.

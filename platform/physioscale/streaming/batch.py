@@ -23,7 +23,7 @@ class Batch:
     """One micro-batch of one rank."""
 
     signal: Tensor
-    """(B, C, T) float32 in the channels' unit (V for EEG)."""
+    """(B, C, T) float32 in the channels' unit (V for EEG); a transposed view, times outermost."""
     positions_m: Tensor
     """(B, C, 3) float32 in metres, NaN where unknown."""
     mean: Tensor

@@ -163,15 +163,19 @@ def _rows_of(column: pa.ChunkedArray, names: list[str]) -> NDArray[np.int32]:
 
 
 def _check_runs(segments: NDArray[np.void], *, where: str) -> None:
+    """Segments of a run follow each other, and all but the last have one length."""
     starts = run_starts(segments)
-    end = segments["start_sample"] + segments["num_times"]
-    follows = segments["start_sample"][1:] == end[:-1]
-    follows[starts[1:-1] - 1] = True
-    if not follows.all():
+    inside = np.ones(max(len(segments) - 1, 0), dtype=bool)
+    inside[starts[1:-1] - 1] = False
+    times, begin = segments["num_times"], segments["start_sample"]
+    length = np.repeat(times[starts[:-1]], np.diff(starts))
+    follows = begin[1:] == begin[:-1] + times[:-1]
+    even = (times[:-1] == length[:-1]) & (times[1:] <= length[1:])
+    if not (follows & even)[inside].all():
         raise InputError(
             where,
-            found="segments of one run that do not follow each other",
-            expected="gap-free runs",
+            found="segments of one run that leave a gap or differ in length before the last",
+            expected="gap-free runs cut into equal segments, the last one shorter or equal",
             do="Run `physioscale verify` on the folder and convert the corpus again.",
         )
 

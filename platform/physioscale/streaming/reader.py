@@ -1,21 +1,30 @@
 """Reading windows: one `pread` per stored stretch, every used block checked, decoded in place.
 
 A window (with the load pipeline's margins) lies in one segment, or in neighbouring segments of one
-run. Each stretch is read with one `pread`, widened to whole checksum blocks; int16 values become
-float32 in the channels' unit and are placed into the batch as (C, T). Where a margin reaches past
-the end of a run it is filled by MNE's edge rule: the signal reflected about its end value, zeros
-beyond its length.
+run. Where the stretches of a batch lie is worked out for all its windows at once (`locate`); each
+stretch is then read with one `pread`, widened to whole checksum blocks, and its int16 values become
+float32 in the channels' unit right in the batch (`read`). System call, checksum and decoding run
+outside the interpreter lock, so threads read side by side.
+
+Where a margin reaches past the end of a run it is filled by MNE's edge rule: the signal reflected
+about its end value, zeros beyond its length.
+
+Letters: B windows, T times with margins, C used channels, N stretches.
 """
 
 import os
 import threading
+import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from physioscale.contract.blocks import BLOCK_BYTES, block_crc32
+from physioscale.contract.blocks import BLOCK_BYTES
 from physioscale.errors import InputError, MissingInputError
 from physioscale.streaming.compact import CompactIndex
 from physioscale.streaming.selection import StreamRecording
@@ -26,8 +35,35 @@ class DamagedShardError(InputError):
     """Bytes of a shard are not those that were written."""
 
 
+@dataclass(frozen=True)
+class Stretches:
+    """Where the windows of a batch lie: N stored stretches, in the order of the windows."""
+
+    window: NDArray[np.int64]
+    """(N,) row in the batch."""
+    recording: NDArray[np.int64]
+    """(N,) row of the stream's recordings."""
+    segment: NDArray[np.int64]
+    """(N,) row of the shard set's compact index."""
+    first_row: NDArray[np.int64]
+    """(N,) first stored sample of the stretch in its segment."""
+    num_rows: NDArray[np.int64]
+    """(N,) samples of the stretch."""
+    target: NDArray[np.int64]
+    """(N,) where the stretch begins in the window."""
+    before: NDArray[np.int64]
+    """(B,) samples in front of the run, to be reflected."""
+    behind: NDArray[np.int64]
+    """(B,) samples behind the run, to be reflected."""
+
+    def part(self, low: int, high: int) -> range:
+        """Return the stretches of the windows [low, high)."""
+        bounds = np.searchsorted(self.window, (low, high))
+        return range(int(bounds[0]), int(bounds[1]))
+
+
 class WindowReader:
-    """Reads windows of a stream into arrays; safe to call from several threads."""
+    """Reads windows of a stream into batches; safe to call from several threads."""
 
     def __init__(
         self,
@@ -36,57 +72,66 @@ class WindowReader:
         table: WindowTable,
     ) -> None:
         self._indexes = indexes
+        # Plain views: slicing a numpy memmap object costs more than reading what it points to.
+        self._segments = [np.asarray(index.segments) for index in indexes]
+        self._words = [np.asarray(index.words) for index in indexes]
         self._recordings = recordings
+        self._set_of_recording = np.array([r.shard_set for r in recordings], dtype=np.int64)
+        self._all_columns = [len(r.columns) == r.stored_channels for r in recordings]
         self._table = table
-        self._files: dict[Path, int] = {}
+        self._files: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
+        self._scratch = threading.local()
 
-    def recording_of(self, window: int) -> int:
-        """Return the stream's row of the recording that holds `window`."""
-        run, _ = self._table.run_of(window)
-        return int(self._table.run_recording[run])
+    def locate(self, windows: NDArray[np.int64], *, bucket: int) -> Stretches:
+        """Return where `windows` (B,) of one bucket lie."""
+        table, shape = self._table, self._table.buckets[bucket]
+        run = table.runs_of(windows)
+        number = windows - table.run_first_window[run]
+        begin = number * shape.stride_samples - shape.margin_samples
+        end = begin + shape.window_samples + 2 * shape.margin_samples
+        low = np.maximum(begin, 0)
+        high = np.minimum(end, table.run_num_samples[run])
+        length = table.run_segment_samples[run]
+        first, last = low // length, (high - 1) // length
+        count = last - first + 1
+        window = np.repeat(np.arange(len(windows)), count)
+        within = np.arange(len(window)) - np.repeat(np.cumsum(count) - count, count)
+        place = first[window] + within
+        origin = place * length[window]
+        start = np.maximum(low[window], origin)
+        stop = np.minimum(high[window], origin + length[window])
+        return Stretches(
+            window=window,
+            recording=table.run_recording[run][window],
+            segment=table.run_first_segment[run][window] + place,
+            first_row=start - origin,
+            num_rows=stop - start,
+            target=start - begin[window],
+            before=low - begin,
+            behind=end - high,
+        )
 
-    def start_s(self, window: int) -> float:
-        """Return where a window starts, seconds from its recording's first sample."""
-        run, number = self._table.run_of(window)
-        recording = self._recordings[int(self._table.run_recording[run])]
-        bucket = self._table.buckets[int(self._table.run_bucket[run])]
-        segments = self._indexes[recording.shard_set].segments
-        first = int(segments["start_sample"][self._table.run_first_segment[run]])
-        return (first + number * bucket.stride_samples) / recording.sampling_rate_hz
-
-    def read(self, window: int, out: NDArray[np.float32]) -> None:
-        """Read a window with its margins into `out` (C, margin + T + margin) float32.
+    def read(self, stretches: Stretches, out: Tensor, *, low: int, high: int) -> None:
+        """Read the windows [low, high) of a located batch into `out` (B, T, C) float32.
 
         Raises:
             DamagedShardError: a block's checksum differs, or the shard is too short.
             MissingInputError: the shard is not there.
         """
-        run, number = self._table.run_of(window)
-        recording = self._recordings[int(self._table.run_recording[run])]
-        bucket = self._table.buckets[int(self._table.run_bucket[run])]
-        index = self._indexes[recording.shard_set]
-        first = int(self._table.run_first_segment[run])
-        segments = index.segments[first : first + int(self._table.run_num_segments[run])]
-        begin = number * bucket.stride_samples - bucket.margin_samples
-        end = begin + out.shape[1]
-        origin = int(segments["start_sample"][0])
-        length = int(segments["start_sample"][-1] + segments["num_times"][-1]) - origin
-        low, high = max(begin, 0), min(end, length)
-        starts = segments["start_sample"] - origin
-        place = int(np.searchsorted(starts, low, side="right")) - 1
-        while low < high:
-            start = int(starts[place])
-            stop = min(high, start + int(segments["num_times"][place]))
+        for number in stretches.part(low, high):
+            window, target = int(stretches.window[number]), int(stretches.target[number])
+            rows = int(stretches.num_rows[number])
             self._read_stretch(
-                index,
-                first + place,
-                recording,
-                rows=(low - start, stop - start),
-                out=out[:, low - begin : stop - begin],
+                int(stretches.recording[number]),
+                int(stretches.segment[number]),
+                first_row=int(stretches.first_row[number]),
+                out=out[window, target : target + rows],
             )
-            low, place = stop, place + 1
-        _reflect(out, before=max(-begin, 0), behind=max(end - length, 0))
+        for window in range(low, high):
+            before, behind = int(stretches.before[window]), int(stretches.behind[window])
+            if before or behind:
+                reflect(out[window], before=before, behind=behind)
 
     def close(self) -> None:
         """Close the shards."""
@@ -95,65 +140,82 @@ class WindowReader:
                 os.close(descriptor)
             self._files.clear()
 
-    def _read_stretch(
-        self,
-        index: CompactIndex,
-        segment: int,
-        recording: StreamRecording,
-        *,
-        rows: tuple[int, int],
-        out: NDArray[np.float32],
-    ) -> None:
-        facts = index.segments[segment]
-        dtype = np.dtype("<f4" if facts["is_float"] else "<i2")
-        channels = recording.stored_channels
+    def _read_stretch(self, recording: int, segment: int, *, first_row: int, out: Tensor) -> None:
+        number = int(self._set_of_recording[recording])
+        facts = self._segments[number][segment]
+        channels = self._recordings[recording].stored_channels
+        dtype = torch.float32 if facts["is_float"] else torch.int16
         row_bytes = channels * dtype.itemsize
         signal_bytes = int(facts["num_times"]) * row_bytes
-        low, high = rows[0] * row_bytes, rows[1] * row_bytes
+        low = first_row * row_bytes
         first_block = low // BLOCK_BYTES
-        last_block = -(-high // BLOCK_BYTES)
-        block_low = first_block * BLOCK_BYTES
-        data = self._pread(
-            index,
-            segment,
-            int(facts["signal_offset"]) + block_low,
-            min(last_block * BLOCK_BYTES, signal_bytes) - block_low,
-        )
-        words = int(facts["words"])
-        expected = index.words[words + first_block : words + last_block]
-        found = block_crc32(data)
-        if not np.array_equal(found, expected):
-            bad = int(np.flatnonzero(found != expected)[0])
+        last_block = -(-(low + len(out) * row_bytes) // BLOCK_BYTES)
+        skipped = first_block * BLOCK_BYTES
+        size = min(last_block * BLOCK_BYTES, signal_bytes) - skipped
+        data = self._scratch_bytes(size)
+        self._pread(number, segment, int(facts["signal_offset"]) + skipped, data)
+        words, table = self._words[number], int(facts["words"])
+        self._check(number, segment, data, words[table + first_block : table + last_block], skipped)
+        stored = torch.frombuffer(
+            data, dtype=dtype, count=len(out) * channels, offset=low - skipped
+        ).view(len(out), channels)
+        table += -(-signal_bytes // BLOCK_BYTES)
+        scale = words[table : table + channels].view("<f4")
+        offset = words[table + channels : table + 2 * channels].view("<f4")
+        if not self._all_columns[recording]:
+            columns = self._recordings[recording].columns
+            stored = stored[:, torch.from_numpy(columns)]
+            scale, offset = scale[columns], offset[columns]
+        torch.mul(stored, torch.from_numpy(scale.copy()), out=out)
+        if offset.any():
+            out += torch.from_numpy(offset.copy())
+
+    def _scratch_bytes(self, size: int) -> memoryview:
+        """Return `size` bytes of this thread's reused buffer."""
+        buffer: bytearray | None = getattr(self._scratch, "buffer", None)
+        if buffer is None or len(buffer) < size:
+            buffer = self._scratch.buffer = bytearray(size)
+        return memoryview(buffer)[:size]
+
+    def _pread(self, number: int, segment: int, offset: int, out: memoryview) -> None:
+        shard = int(self._segments[number]["shard"][segment])
+        found = os.preadv(self._open(number, shard), [out], offset)
+        if found != len(out):
             raise self._damaged(
-                index,
+                number,
                 segment,
-                offset=int(facts["signal_offset"]) + block_low + bad * BLOCK_BYTES,
-                found=f"a block of {BLOCK_BYTES} bytes whose checksum differs",
+                offset=offset,
+                found=f"{found} bytes where {len(out)} should stand",
             )
-        stored = np.frombuffer(
-            data, dtype, offset=low - block_low, count=(high - low) // dtype.itemsize
-        )
-        table = words + -(-signal_bytes // BLOCK_BYTES)
-        scale = index.words[table : table + channels].view("<f4")[recording.columns]
-        offset = index.words[table + channels : table + 2 * channels].view("<f4")
-        picked = stored.reshape(-1, channels).T[recording.columns]
-        np.multiply(picked, scale[:, None], out=out, casting="same_kind", dtype=np.float32)
-        out += offset[recording.columns][:, None]
 
-    def _pread(self, index: CompactIndex, segment: int, offset: int, size: int) -> bytes:
-        path = index.folder / index.shard_names[int(index.segments["shard"][segment])]
-        data = os.pread(self._open(path), size, offset)
-        if len(data) != size:
-            raise self._damaged(
-                index, segment, offset=offset, found=f"{len(data)} bytes where {size} should stand"
-            )
-        return data
+    def _check(
+        self,
+        number: int,
+        segment: int,
+        data: memoryview,
+        expected: NDArray[np.uint32],
+        skipped: int,
+    ) -> None:
+        for block, checksum in enumerate(expected.tolist()):
+            at = block * BLOCK_BYTES
+            if zlib.crc32(data[at : at + BLOCK_BYTES]) != checksum:
+                raise self._damaged(
+                    number,
+                    segment,
+                    offset=int(self._segments[number]["signal_offset"][segment]) + skipped + at,
+                    found=f"a block of {BLOCK_BYTES} bytes whose checksum differs",
+                )
 
-    def _open(self, path: Path) -> int:
+    def _open(self, number: int, shard: int) -> int:
+        descriptor = self._files.get((number, shard))
+        if descriptor is not None:
+            return descriptor
+        index = self._indexes[number]
+        path: Path = index.folder / index.shard_names[shard]
         with self._lock:
-            if path not in self._files:
+            if (number, shard) not in self._files:
                 try:
-                    self._files[path] = os.open(path, os.O_RDONLY)
+                    self._files[number, shard] = os.open(path, os.O_RDONLY)
                 except FileNotFoundError:
                     raise MissingInputError(
                         f"{path.parent.name}/{path.name}",
@@ -161,39 +223,40 @@ class WindowReader:
                         expected="every shard that dataset.json names",
                         do="Copy it back, or convert the corpus again.",
                     ) from None
-            return self._files[path]
+            return self._files[number, shard]
 
-    def _damaged(
-        self, index: CompactIndex, segment: int, *, offset: int, found: str
-    ) -> DamagedShardError:
-        facts = index.segments[segment]
-        number = segment - int(np.searchsorted(index.segments["recording"], facts["recording"]))
+    def _damaged(self, number: int, segment: int, *, offset: int, found: str) -> DamagedShardError:
+        segments, index = self._segments[number], self._indexes[number]
+        facts = segments[segment]
+        place = segment - int(np.searchsorted(segments["recording"], facts["recording"]))
         named = next(
             r.recording
             for r in self._recordings
-            if r.row == int(facts["recording"]) and self._indexes[r.shard_set] is index
+            if r.shard_set == number and r.row == int(facts["recording"])
         )
         return DamagedShardError(
             f"{index.folder.name}/{index.shard_names[int(facts['shard'])]}, byte {offset}, "
-            f"recording {named!r}, segment {number}",
+            f"recording {named!r}, segment {place}",
             found=found,
             expected="the bytes that were written",
             do="Run `physioscale verify` on the folder; copy the shard back or convert again.",
         )
 
 
-def _reflect(out: NDArray[np.float32], *, before: int, behind: int) -> None:
-    """Fill `before` and `behind` columns of (C, T) at the ends by odd reflection, in place."""
-    present = out.shape[1] - before - behind
+def reflect(signal: Tensor, *, before: int, behind: int) -> None:
+    """Fill `before` and `behind` times at the ends of (T, C) by odd reflection, in place.
+
+    Beyond the length of what is there, zeros: the rule of MNE's `reflect_limited`.
+    """
+    present = len(signal) - before - behind
+    inside = signal[before : before + present]
     if before:
         count = min(before, present - 1)
-        edge = out[:, before, None]
-        out[:, : before - count] = 0
-        out[:, before - count : before] = 2 * edge - out[:, before + count : before : -1]
+        signal[: before - count] = 0
+        signal[before - count : before] = 2 * inside[0] - inside[1 : count + 1].flip(0)
     if behind:
-        last = before + present - 1
         count = min(behind, present - 1)
-        edge = out[:, last, None]
-        mirrored = out[:, last - count : last][:, ::-1]
-        out[:, last + 1 : last + 1 + count] = 2 * edge - mirrored
-        out[:, last + 1 + count :] = 0
+        last = before + present
+        mirrored = inside[present - 1 - count : present - 1].flip(0)
+        signal[last : last + count] = 2 * inside[-1] - mirrored
+        signal[last + count :] = 0

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -81,19 +82,16 @@ class BatchRing:
         self, submit: Callable[..., Future[None]], request: Request, slot: int
     ) -> tuple[Batch, list[Future[None]]]:
         bucket = self._table.buckets[request.bucket]
+        count = len(request.windows)
         times = bucket.window_samples + 2 * bucket.margin_samples
-        shape = (len(request.windows), bucket.num_channels, times)
-        signal = self._buffer(slot, shape)
-        array = signal.numpy()
-        places = np.array_split(np.arange(len(request.windows)), self._threads)
-        futures = [submit(self._fill, request.windows, array, part) for part in places if len(part)]
+        signal = self._buffer(slot, (count, times, bucket.num_channels))
+        stretches = self._reader.locate(request.windows, bucket=request.bucket)
+        bounds = np.linspace(0, count, min(self._threads, count) + 1).astype(int).tolist()
+        futures = [
+            submit(self._reader.read, stretches, signal, low=low, high=high)
+            for low, high in pairwise(bounds)
+        ]
         return self._describe(request, signal), futures
-
-    def _fill(
-        self, windows: NDArray[np.int64], out: NDArray[np.float32], places: NDArray[np.int64]
-    ) -> None:
-        for place in places.tolist():
-            self._reader.read(int(windows[place]), out[place])
 
     def _finish(self, batch: Batch, futures: list[Future[None]]) -> Batch:
         began = time.perf_counter()
@@ -110,11 +108,11 @@ class BatchRing:
 
     def _describe(self, request: Request, signal: Tensor) -> Batch:
         bucket = self._table.buckets[request.bucket]
-        windows = request.windows.tolist()
-        rows = np.array([self._reader.recording_of(window) for window in windows], dtype=np.int64)
+        rows = self._table.run_recording[self._table.runs_of(request.windows)]
         recordings = [self._recordings[row] for row in rows.tolist()]
         return Batch(
-            signal=signal,
+            # Stored samples are (times, channels): the model's order is a view of them.
+            signal=signal.transpose(1, 2),
             positions_m=torch.from_numpy(np.stack([r.positions_m for r in recordings])),
             mean=torch.from_numpy(np.stack([r.mean for r in recordings])),
             std=torch.from_numpy(np.stack([r.std for r in recordings])),
@@ -128,6 +126,6 @@ class BatchRing:
             stored_band_hz=bucket.stored_band_hz,
             window_ids=request.windows,
             recording_rows=rows,
-            start_s=np.array([self._reader.start_s(window) for window in windows]),
+            start_s=self._table.starts_s(request.windows),
             channel_names=tuple(r.channel_names for r in recordings),
         )

@@ -50,7 +50,11 @@ class WindowTable:
     # Runs, (R,) each.
     run_recording: NDArray[np.int64]
     run_first_segment: NDArray[np.int64]
-    run_num_segments: NDArray[np.int64]
+    run_segment_samples: NDArray[np.int64]
+    """Samples of each segment of the run but its last, which may be shorter."""
+    run_num_samples: NDArray[np.int64]
+    run_start_sample: NDArray[np.int64]
+    """First sample of the run, counted from the recording's first, gaps included."""
     run_bucket: NDArray[np.int64]
     run_first_window: NDArray[np.int64]
     # Chunks, (K,) each.
@@ -64,10 +68,18 @@ class WindowTable:
     too_short: int
     """Runs that are shorter than a window."""
 
-    def run_of(self, window: int) -> tuple[int, int]:
-        """Return (run, number of the window in that run)."""
-        run = int(np.searchsorted(self.run_first_window, window, side="right")) - 1
-        return run, window - int(self.run_first_window[run])
+    def runs_of(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the run of each window, (B,) -> (B,)."""
+        return np.searchsorted(self.run_first_window, windows, side="right") - 1
+
+    def starts_s(self, windows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return where windows of one bucket start, seconds from their recording's first sample."""
+        run = self.runs_of(windows)
+        shape = self.buckets[int(self.run_bucket[run[0]])]
+        number = windows - self.run_first_window[run]
+        sample = self.run_start_sample[run] + number * shape.stride_samples
+        starts: NDArray[np.float64] = sample / shape.sampling_rate_hz
+        return starts
 
 
 def bucket_of(
@@ -138,7 +150,8 @@ def _whole_samples(length_s: float, rate_hz: float, *, step: int, name: str) -> 
 def _runs(
     indexes: Sequence[CompactIndex], recordings: Sequence[StreamRecording]
 ) -> NDArray[np.int64]:
-    """Return (R, 4): recording of the stream, first segment, number of segments, samples."""
+    """Return (R, 6): recording of the stream, first segment, number of segments, samples, samples
+    per segment, start sample in the recording."""
     found = []
     for number, index in enumerate(indexes):
         used = {r.row: place for place, r in enumerate(recordings) if r.shard_set == number}
@@ -151,9 +164,11 @@ def _runs(
         cumulative = np.concatenate(([0], np.cumsum(index.segments["num_times"], dtype=np.int64)))
         samples = cumulative[starts[1:]] - cumulative[first]
         recording = place[index.segments["recording"][first]]
-        runs = np.stack([recording, first, starts[1:] - first, samples], axis=1)
+        length = index.segments["num_times"][first]
+        begin = index.segments["start_sample"][first]
+        runs = np.stack([recording, first, starts[1:] - first, samples, length, begin], axis=1)
         found.append(runs[recording >= 0])
-    return np.concatenate(found) if found else np.empty((0, 4), dtype=np.int64)
+    return np.concatenate(found) if found else np.empty((0, 6), dtype=np.int64)
 
 
 def _table(
@@ -177,7 +192,9 @@ def _table(
         num_windows=int(count.sum()),
         run_recording=runs[:, 0],
         run_first_segment=runs[:, 1],
-        run_num_segments=runs[:, 2],
+        run_segment_samples=runs[:, 4],
+        run_num_samples=runs[:, 3],
+        run_start_sample=runs[:, 5],
         run_bucket=bucket,
         run_first_window=first_window,
         chunk_first_window=chunks[:, 0],
@@ -202,7 +219,7 @@ def _chunks(
     """Return (K, 4): first window, number of windows, shard (through all sets), bucket."""
     shard_base = np.concatenate(([0], np.cumsum([len(index.shard_names) for index in indexes])))
     chunks: list[tuple[int, int, int, int]] = []
-    for place, (recording, first, segments, _) in enumerate(runs.tolist()):
+    for place, (recording, first, segments) in enumerate(runs[:, :3].tolist()):
         number = recordings[recording].shard_set
         rows = indexes[number].segments[first : first + segments]
         shards = rows["shard"]

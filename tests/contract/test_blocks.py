@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from physioscale.contract import BLOCK_BYTES, block_crc32, decode, encode_int16, npy_bytes
+from physioscale.contract.blocks import crc32_of_blocks
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (1, 1), (5, 2), (7,)])
@@ -103,3 +104,9 @@ def test_decoding_applies_scale_and_offset_per_channel() -> None:
     decoded = decode(stored, scale=scale, offset=offset)
     assert decoded.dtype == np.float32
     assert decoded.tolist() == [[0.5, -3.0], [1.5, 9.0]]
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2, 7])
+def test_the_checksum_of_blocks_together_follows_from_each(blocks: int) -> None:
+    data = np.random.default_rng(blocks).bytes(blocks * BLOCK_BYTES)
+    assert crc32_of_blocks(block_crc32(data).tolist()) == zlib.crc32(data)

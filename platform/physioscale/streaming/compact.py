@@ -31,10 +31,10 @@ SEGMENT_DTYPE = np.dtype(
         ("recording", "<i4"),
         ("run", "<u2"),
         ("is_float", "u1"),
-        ("unused", "u1"),
+        ("has_offset", "u1"),
     ]
 )
-_FORMAT = 1
+_FORMAT = 2
 ENVIRONMENT_VARIABLE = "PHYSIOSCALE_CACHE"
 
 
@@ -62,8 +62,9 @@ def open_compact(shard_set: ShardSet, *, cache_dir: Path | None = None) -> Compa
     if not folder.is_dir():
         _publish(shard_set, folder)
     return CompactIndex(
-        segments=np.load(folder / "segments.npy", mmap_mode="r", allow_pickle=False),
-        words=np.load(folder / "words.npy", mmap_mode="r", allow_pickle=False),
+        # Copy-on-write maps are shared as long as nobody writes, and torch takes them as they are.
+        segments=np.load(folder / "segments.npy", mmap_mode="c", allow_pickle=False),
+        words=np.load(folder / "words.npy", mmap_mode="c", allow_pickle=False),
         shard_names=tuple(shard.name for shard in shard_set.info.shards),
         folder=shard_set.path,
     )
@@ -94,6 +95,8 @@ def build_compact(shard_set: ShardSet) -> tuple[NDArray[np.void], NDArray[np.uin
     segments["recording"] = _rows_of(
         index["recording"], shard_set.recordings["recording"].to_pylist()
     )
+    offset, lengths = _lists(index["offset"], np.dtype("<f4"))
+    segments["has_offset"] = _any_nonzero(offset, lengths)
     order = np.lexsort((index["segment"].to_numpy(), segments["recording"]))
     segments = segments[order]
     words, first = _words(index, order)
@@ -141,6 +144,13 @@ def _lists(
         combined = pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.array([])
     lengths = np.asarray(combined.value_lengths().to_numpy(zero_copy_only=False), dtype=np.int64)
     return combined.flatten().to_numpy(zero_copy_only=False).astype(dtype), lengths
+
+
+def _any_nonzero(values: NDArray[np.generic], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return, per list, whether any of its values differs from 0."""
+    before = np.concatenate(([0], np.cumsum(values != 0)))
+    end = np.cumsum(lengths)
+    return np.asarray(before[end] > before[end - lengths])
 
 
 def _rows_of(column: pa.ChunkedArray, names: list[str]) -> NDArray[np.int32]:

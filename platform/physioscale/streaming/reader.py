@@ -9,7 +9,7 @@ outside the interpreter lock, so threads read side by side.
 Where a margin reaches past the end of a run it is filled by MNE's edge rule: the signal reflected
 about its end value, zeros beyond its length.
 
-Letters: B windows, T times with margins, C used channels, N stretches.
+Letters: B windows, T times with margins, C used channels, N stored stretches.
 """
 
 import os
@@ -18,15 +18,16 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from physioscale.contract.blocks import BLOCK_BYTES
+from physioscale.contract.blocks import BLOCK_BYTES, block_crc32, crc32_of_blocks
 from physioscale.errors import InputError, MissingInputError
-from physioscale.streaming.compact import CompactIndex
+from physioscale.streaming.compact import SEGMENT_DTYPE, CompactIndex
 from physioscale.streaming.selection import StreamRecording
 from physioscale.streaming.windows import WindowTable
 
@@ -35,31 +36,43 @@ class DamagedShardError(InputError):
     """Bytes of a shard are not those that were written."""
 
 
+class Stretch(NamedTuple):
+    """One stored stretch of a window: what one `pread` fetches."""
+
+    window: int
+    """Row in the batch."""
+    target: int
+    """Where it begins in the window (times)."""
+    recording: int
+    """Row of the stream's recordings."""
+    segment: int
+    """Row of the shard set's compact index."""
+    file_offset: int
+    """First byte to read: the begin of a checksum block."""
+    size: int
+    """Bytes to read: up to the end of a checksum block, or of the signal."""
+    skip: int
+    """Bytes read before the first wanted one."""
+    num_rows: int
+    """Wanted samples."""
+    checksums: int
+    """Place of the first block's checksum among the words."""
+    values: int
+    """Place of the scales, then the offsets, among the words."""
+    is_float: bool
+    has_offset: bool
+
+
 @dataclass(frozen=True)
-class Stretches:
-    """Where the windows of a batch lie: N stored stretches, in the order of the windows."""
+class Located:
+    """Where the windows of a batch lie."""
 
-    window: NDArray[np.int64]
-    """(N,) row in the batch."""
-    recording: NDArray[np.int64]
-    """(N,) row of the stream's recordings."""
-    segment: NDArray[np.int64]
-    """(N,) row of the shard set's compact index."""
-    first_row: NDArray[np.int64]
-    """(N,) first stored sample of the stretch in its segment."""
-    num_rows: NDArray[np.int64]
-    """(N,) samples of the stretch."""
-    target: NDArray[np.int64]
-    """(N,) where the stretch begins in the window."""
-    before: NDArray[np.int64]
-    """(B,) samples in front of the run, to be reflected."""
-    behind: NDArray[np.int64]
-    """(B,) samples behind the run, to be reflected."""
-
-    def part(self, low: int, high: int) -> range:
-        """Return the stretches of the windows [low, high)."""
-        bounds = np.searchsorted(self.window, (low, high))
-        return range(int(bounds[0]), int(bounds[1]))
+    stretches: list[list[Stretch]]
+    """Per window."""
+    before: list[int]
+    """Per window: samples in front of the run, to be reflected."""
+    behind: list[int]
+    """Per window: samples behind the run, to be reflected."""
 
 
 class WindowReader:
@@ -76,14 +89,20 @@ class WindowReader:
         self._segments = [np.asarray(index.segments) for index in indexes]
         self._words = [np.asarray(index.words) for index in indexes]
         self._recordings = recordings
-        self._set_of_recording = np.array([r.shard_set for r in recordings], dtype=np.int64)
-        self._all_columns = [len(r.columns) == r.stored_channels for r in recordings]
+        self._values = [torch.from_numpy(words.view("<f4")) for words in self._words]
+        self._set_numbers = [r.shard_set for r in recordings]
+        self._set_of_recording = np.array(self._set_numbers, dtype=np.int64)
+        self._stored_channels = np.array([r.stored_channels for r in recordings], dtype=np.int64)
+        self._columns = [
+            None if len(r.columns) == r.stored_channels else torch.from_numpy(r.columns)
+            for r in recordings
+        ]
         self._table = table
         self._files: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
         self._scratch = threading.local()
 
-    def locate(self, windows: NDArray[np.int64], *, bucket: int) -> Stretches:
+    def locate(self, windows: NDArray[np.int64], *, bucket: int) -> Located:
         """Return where `windows` (B,) of one bucket lie."""
         table, shape = self._table, self._table.buckets[bucket]
         run = table.runs_of(windows)
@@ -95,43 +114,38 @@ class WindowReader:
         length = table.run_segment_samples[run]
         first, last = low // length, (high - 1) // length
         count = last - first + 1
+        # From here on per stretch: windows are repeated as often as they have segments.
         window = np.repeat(np.arange(len(windows)), count)
         within = np.arange(len(window)) - np.repeat(np.cumsum(count) - count, count)
         place = first[window] + within
         origin = place * length[window]
         start = np.maximum(low[window], origin)
         stop = np.minimum(high[window], origin + length[window])
-        return Stretches(
-            window=window,
+        stretches: list[list[Stretch]] = [[] for _ in windows]
+        for stretch in self._stretches(
+            window,
+            target=start - begin[window],
             recording=table.run_recording[run][window],
             segment=table.run_first_segment[run][window] + place,
-            first_row=start - origin,
-            num_rows=stop - start,
-            target=start - begin[window],
-            before=low - begin,
-            behind=end - high,
-        )
+            rows=(start - origin, stop - origin),
+        ):
+            stretches[stretch.window].append(stretch)
+        return Located(stretches, (low - begin).tolist(), (end - high).tolist())
 
-    def read(self, stretches: Stretches, out: Tensor, *, low: int, high: int) -> None:
+    def read(self, located: Located, out: Tensor, *, low: int, high: int) -> None:
         """Read the windows [low, high) of a located batch into `out` (B, T, C) float32.
 
         Raises:
             DamagedShardError: a block's checksum differs, or the shard is too short.
             MissingInputError: the shard is not there.
         """
-        for number in stretches.part(low, high):
-            window, target = int(stretches.window[number]), int(stretches.target[number])
-            rows = int(stretches.num_rows[number])
-            self._read_stretch(
-                int(stretches.recording[number]),
-                int(stretches.segment[number]),
-                first_row=int(stretches.first_row[number]),
-                out=out[window, target : target + rows],
-            )
         for window in range(low, high):
-            before, behind = int(stretches.before[window]), int(stretches.behind[window])
+            signal = out[window]
+            for stretch in located.stretches[window]:
+                self._read_stretch(stretch, signal.narrow(0, stretch.target, stretch.num_rows))
+            before, behind = located.before[window], located.behind[window]
             if before or behind:
-                reflect(out[window], before=before, behind=behind)
+                reflect(signal, before=before, behind=behind)
 
     def close(self) -> None:
         """Close the shards."""
@@ -140,35 +154,66 @@ class WindowReader:
                 os.close(descriptor)
             self._files.clear()
 
-    def _read_stretch(self, recording: int, segment: int, *, first_row: int, out: Tensor) -> None:
-        number = int(self._set_of_recording[recording])
-        facts = self._segments[number][segment]
-        channels = self._recordings[recording].stored_channels
-        dtype = torch.float32 if facts["is_float"] else torch.int16
-        row_bytes = channels * dtype.itemsize
-        signal_bytes = int(facts["num_times"]) * row_bytes
-        low = first_row * row_bytes
-        first_block = low // BLOCK_BYTES
-        last_block = -(-(low + len(out) * row_bytes) // BLOCK_BYTES)
-        skipped = first_block * BLOCK_BYTES
-        size = min(last_block * BLOCK_BYTES, signal_bytes) - skipped
-        data = self._scratch_bytes(size)
-        self._pread(number, segment, int(facts["signal_offset"]) + skipped, data)
-        words, table = self._words[number], int(facts["words"])
-        self._check(number, segment, data, words[table + first_block : table + last_block], skipped)
+    def _stretches(
+        self,
+        window: NDArray[np.int64],
+        *,
+        target: NDArray[np.int64],
+        recording: NDArray[np.int64],
+        segment: NDArray[np.int64],
+        rows: tuple[NDArray[np.int64], NDArray[np.int64]],
+    ) -> list[Stretch]:
+        """Return the stretches; all arrays (N,), `rows` first and last + 1 in the segment."""
+        number = self._set_of_recording[recording]
+        facts = np.empty(len(window), dtype=SEGMENT_DTYPE)
+        for shard_set in np.unique(number).tolist():
+            here = number == shard_set
+            facts[here] = self._segments[shard_set][segment[here]]
+        is_float = facts["is_float"].astype(bool)
+        row_bytes = self._stored_channels[recording] * np.where(is_float, 4, 2)
+        signal_bytes = facts["num_times"] * row_bytes
+        low, high = rows[0] * row_bytes, rows[1] * row_bytes
+        block = low // BLOCK_BYTES
+        start = block * BLOCK_BYTES
+        stop = np.minimum(-(-high // BLOCK_BYTES) * BLOCK_BYTES, signal_bytes)
+        columns = (
+            window,
+            target,
+            recording,
+            segment,
+            facts["signal_offset"] + start,
+            stop - start,
+            low - start,
+            rows[1] - rows[0],
+            facts["words"] + block,
+            facts["words"] - (-signal_bytes // BLOCK_BYTES),
+            is_float,
+            facts["has_offset"].astype(bool),
+        )
+        return [Stretch(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
+
+    def _read_stretch(self, stretch: Stretch, out: Tensor) -> None:
+        number = self._set_numbers[stretch.recording]
+        recording = self._recordings[stretch.recording]
+        channels = recording.stored_channels
+        data = self._scratch_bytes(stretch.size)
+        self._pread(number, stretch, data)
+        self._check(number, stretch, data)
         stored = torch.frombuffer(
-            data, dtype=dtype, count=len(out) * channels, offset=low - skipped
-        ).view(len(out), channels)
-        table += -(-signal_bytes // BLOCK_BYTES)
-        scale = words[table : table + channels].view("<f4")
-        offset = words[table + channels : table + 2 * channels].view("<f4")
-        if not self._all_columns[recording]:
-            columns = self._recordings[recording].columns
-            stored = stored[:, torch.from_numpy(columns)]
-            scale, offset = scale[columns], offset[columns]
-        torch.mul(stored, torch.from_numpy(scale.copy()), out=out)
-        if offset.any():
-            out += torch.from_numpy(offset.copy())
+            data,
+            dtype=torch.float32 if stretch.is_float else torch.int16,
+            count=stretch.num_rows * channels,
+            offset=stretch.skip,
+        ).view(stretch.num_rows, channels)
+        values = self._values[number]
+        scale = values.narrow(0, stretch.values, channels)
+        offset = values.narrow(0, stretch.values + channels, channels)
+        columns = self._columns[stretch.recording]
+        if columns is not None:
+            stored, scale, offset = stored[:, columns], scale[columns], offset[columns]
+        torch.mul(stored, scale, out=out)
+        if stretch.has_offset:
+            out += offset
 
     def _scratch_bytes(self, size: int) -> memoryview:
         """Return `size` bytes of this thread's reused buffer."""
@@ -177,34 +222,37 @@ class WindowReader:
             buffer = self._scratch.buffer = bytearray(size)
         return memoryview(buffer)[:size]
 
-    def _pread(self, number: int, segment: int, offset: int, out: memoryview) -> None:
-        shard = int(self._segments[number]["shard"][segment])
-        found = os.preadv(self._open(number, shard), [out], offset)
+    def _pread(self, number: int, stretch: Stretch, out: memoryview) -> None:
+        shard = int(self._segments[number]["shard"][stretch.segment])
+        found = os.preadv(self._open(number, shard), [out], stretch.file_offset)
         if found != len(out):
             raise self._damaged(
                 number,
-                segment,
-                offset=offset,
+                stretch.segment,
+                offset=stretch.file_offset,
                 found=f"{found} bytes where {len(out)} should stand",
             )
 
-    def _check(
-        self,
-        number: int,
-        segment: int,
-        data: memoryview,
-        expected: NDArray[np.uint32],
-        skipped: int,
-    ) -> None:
-        for block, checksum in enumerate(expected.tolist()):
-            at = block * BLOCK_BYTES
-            if zlib.crc32(data[at : at + BLOCK_BYTES]) != checksum:
-                raise self._damaged(
-                    number,
-                    segment,
-                    offset=int(self._segments[number]["signal_offset"][segment]) + skipped + at,
-                    found=f"a block of {BLOCK_BYTES} bytes whose checksum differs",
-                )
+    def _check(self, number: int, stretch: Stretch, data: memoryview) -> None:
+        """Compare the blocks that were read with their checksums."""
+        full = len(data) // BLOCK_BYTES
+        blocks = -(-len(data) // BLOCK_BYTES)
+        expected = self._words[number][stretch.checksums : stretch.checksums + blocks].tolist()
+        whole = full * BLOCK_BYTES
+        # One checksum over all full blocks: each call gives the interpreter lock away and must
+        # win it back, which costs more than the arithmetic.
+        if zlib.crc32(data[:whole]) == crc32_of_blocks(expected[:full]) and (
+            full == blocks or zlib.crc32(data[whole:]) == expected[full]
+        ):
+            return
+        found = block_crc32(data).tolist()
+        bad = next(block for block in range(blocks) if found[block] != expected[block])
+        raise self._damaged(
+            number,
+            stretch.segment,
+            offset=stretch.file_offset + bad * BLOCK_BYTES,
+            found=f"a block of {BLOCK_BYTES} bytes whose checksum differs",
+        )
 
     def _open(self, number: int, shard: int) -> int:
         descriptor = self._files.get((number, shard))

@@ -85,10 +85,10 @@ class BatchRing:
         count = len(request.windows)
         times = bucket.window_samples + 2 * bucket.margin_samples
         signal = self._buffer(slot, (count, times, bucket.num_channels))
-        stretches = self._reader.locate(request.windows, bucket=request.bucket)
+        located = self._reader.locate(request.windows, bucket=request.bucket)
         bounds = np.linspace(0, count, min(self._threads, count) + 1).astype(int).tolist()
         futures = [
-            submit(self._reader.read, stretches, signal, low=low, high=high)
+            submit(self._reader.read, located, signal, low=low, high=high)
             for low, high in pairwise(bounds)
         ]
         return self._describe(request, signal), futures

@@ -42,17 +42,30 @@ def copy_recipe(info: RecipeInfo, folder: Path, *, name: str) -> Path:
     check_name(name)
     target = folder / name
     refuse_existing(target)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(
-            str(folder), found="a file", expected="a folder", do="Name a folder of recipe folders."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     # Copied beside the target and renamed: a copy that was interrupted is never a recipe.
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
         copied = Path(scratch) / name
         shutil.copytree(info.folder, copied, ignore=IGNORED)
         copied.rename(target)
     return target
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of recipe folders, if it does not exist.
+
+    Raises:
+        InputError: a file stands in its place, or the place cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            str(folder),
+            found=f"no folder can be made there ({error.strerror})",
+            expected="a folder that can be written",
+            do="Name another folder.",
+        ) from None
 
 
 def refuse_existing(target: Path) -> None:

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Words after the program's name; None takes those of this process.
     """
-    parsed = build_parser(load_commands()).parse_args(arguments)
+    parsed = _parse(build_parser(load_commands()), arguments)
     try:
         status: int = parsed.run(parsed)
         # Flushed here, so that a closed pipe shows inside this try and not at interpreter exit.
@@ -71,6 +71,17 @@ def build_parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
     return parser
+
+
+def _parse(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the words; `key=value` may stand before and after options."""
+    parsed, rest = parser.parse_known_args(words)
+    # argparse takes a list of positionals in one piece and calls what follows an option unknown.
+    if rest and hasattr(parsed, "overrides") and not any(word.startswith("-") for word in rest):
+        parsed.overrides = [*parsed.overrides, *rest]
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return parsed
 
 
 def _indented(example: str) -> str:

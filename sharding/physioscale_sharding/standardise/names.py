@@ -96,7 +96,10 @@ def standard_names(labels: Sequence[str], *, cap: str | None = None) -> tuple[Ch
 
 def standard_name(label: str) -> ChannelName:
     """Return what one label means by itself; see `standard_names` for a whole recording."""
-    text = " ".join(label.split()).rstrip(".").strip()
+    text = " ".join(label.split())
+    undotted = text.rstrip(".").strip()
+    # "Fp1." is padding; the dots of "H.R." are its own.
+    text = text if "." in undotted else undotted
     prefix = _PREFIX.fullmatch(text)
     kind = prefix["kind"].upper() if prefix else ""
     rest = prefix["rest"] if prefix else text

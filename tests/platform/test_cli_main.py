@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import shlex
 import subprocess
 import sys
 
@@ -44,7 +45,7 @@ def test_every_command_has_a_help_sentence_and_a_real_example() -> None:
         lines = command.example.strip().splitlines()
         assert lines, command.name
         for line in lines:
-            words = line.split()
+            words = shlex.split(line)
             assert words[:2] == ["physioscale", command.name]
             parser.parse_args(words[1:])  # a wrong example would exit
 

@@ -60,7 +60,9 @@ def band_statistics(
         power = _power_spectrum(signal[channel] - mean)
         for name, kernel in kernels.items():
             means[name][channel] = mean * (1.0 if kernel is None else kernel.sum())
-            stds[name][channel] = np.sqrt(power @ gains[name]) / num_times
+            # Not `power @ gains`: the order in which BLAS adds depends on its threads, and shards
+            # must not.
+            stds[name][channel] = np.sqrt((power * gains[name]).sum()) / num_times
     return {name: BandStatistics(means[name], stds[name]) for name in kernels}
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import webdataset
 from numpy.typing import NDArray
 
 from physioscale.contract.blocks import block_crc32, npy_bytes
@@ -48,6 +47,9 @@ class ShardWriter:
     def __init__(
         self, path: Path, *, name: str, members: Mapping[str, object] | None = None
     ) -> None:
+        # Imported here: it brings torch, and whoever reads the contract's names does without.
+        import webdataset
+
         self._name = name
         self._optional = frozenset(members or ()) - frozenset(REQUIRED_MEMBERS)
         for member in sorted(self._optional):

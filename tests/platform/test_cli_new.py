@@ -1,5 +1,6 @@
 """`physioscale new`: what it writes validates, passes its own test and learns."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from physioscale.cli.main import main
 from physioscale.recipes import ENVIRONMENT_VARIABLE
 from physioscale.recipes.loader import load_recipe
 from physioscale.recipes.scaffold import CHANNEL_TYPES
+from physioscale.testing.shards import write_shard_set
 
 
 @pytest.fixture
@@ -40,6 +42,28 @@ def test_scaffold_validates_and_passes_its_own_test(
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "11 passed" in run.stdout
+
+
+def test_scaffold_learns(root: Path, tmp_path: Path) -> None:
+    assert main(["new", "learner", "--dir", str(root)]) == 0
+    write_shard_set(tmp_path / "shards")
+    words = ["train", "learner", "variant=debug", "trainer.max_steps=200"]
+    words += [f"data.shards={tmp_path / 'shards'}", f"run.root={tmp_path / 'runs'}", "run.name=r"]
+    run = subprocess.run(
+        [sys.executable, "-m", "physioscale.cli.main", *words],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    lines = (tmp_path / "runs" / "r" / "metrics.jsonl").read_text("utf-8").splitlines()
+    losses = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
+    assert len(losses) == 200
+    # Squared standard deviations of the window: predicting zero gives 1.
+    assert sum(losses[-20:]) / 20 < 0.97
 
 
 def test_files_are_filled_in(root: Path) -> None:

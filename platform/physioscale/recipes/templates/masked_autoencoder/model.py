@@ -121,7 +121,8 @@ def position_code(num_channels: int, num_tokens: int, *, dim: int, device: torch
     token = torch.arange(num_tokens, device=device)
     num_patches = num_tokens // num_channels
     place = torch.stack((token // num_patches, token % num_patches), dim=-1)  # (N, 2)
-    step = -math.log(1e4) / (dim // 4)
+    # From 1 rad per patch or channel down to 1/100: windows hold tens of either (ours).
+    step = -math.log(1e2) / (dim // 4)
     frequency = torch.exp(step * torch.arange(dim // 4, device=device))  # (D / 4,)
     angle = place[..., None] * frequency  # (N, 2, D / 4)
     return torch.cat((angle.sin(), angle.cos()), dim=-1).reshape(num_tokens, dim)

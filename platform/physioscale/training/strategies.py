@@ -1,0 +1,54 @@
+"""Lightning's strategy for a layout; DeepSpeed also on a CPU, where it serves tests and trials."""
+
+import os
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    DeepSpeedStrategy,
+    SingleDeviceStrategy,
+    Strategy,
+)
+
+from physioscale.training.layout import RankLayout
+
+
+def make_strategy(layout: RankLayout) -> Strategy:
+    """Return the strategy of a layout."""
+    if layout.strategy == "single":
+        device = "cpu" if layout.accelerator == "cpu" else "cuda:0"
+        return SingleDeviceStrategy(device=device)
+    if layout.strategy == "ddp":
+        return DDPStrategy(gradient_as_bucket_view=True)
+    settings: dict[str, Any] = {
+        "stage": layout.zero_stage,
+        # Only optimizers that treat every number alike get here (see NEEDS_WHOLE_TENSORS).
+        "zero_allow_untested_optimizer": True,
+    }
+    if layout.accelerator == "cpu":
+        # DeepSpeed reads this when it is imported.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        return CpuDeepSpeedStrategy(process_group_backend="gloo", **settings)
+    return DeepSpeedStrategy(**settings)
+
+
+class CpuDeepSpeedStrategy(DeepSpeedStrategy):
+    """Lightning's DeepSpeed strategy without its checks that the devices are GPUs.
+
+    Only for a CPU: there is one device, so its index is 0 on every rank.
+    """
+
+    def setup_environment(self) -> None:
+        # The parent refuses any accelerator but CUDA, then does what its own parent does.
+        assert self.accelerator is not None
+        self.accelerator.setup_device(self.root_device)
+        self.setup_distributed()
+
+    def setup_distributed(self) -> None:
+        self.set_world_ranks()
+        self._init_deepspeed_distributed()
+
+    @property
+    def root_device(self) -> torch.device:
+        return torch.device("cpu", 0)

@@ -69,7 +69,7 @@ def test_nothing_is_overwritten(
     [
         (["no_such", "DIR"], "unknown recipe 'no_such'"),
         (["RECIPE", "DIR", "--name", "My-Copy"], "recipe name: 'My-Copy'; expected snake_case"),
-        (["RECIPE", "DIR/file/below"], "no folder can be made there"),
+        (["RECIPE", "DIR/file/below"], "it cannot be written (Not a directory)"),
     ],
 )
 def test_mistake_is_named(

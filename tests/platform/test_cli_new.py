@@ -120,6 +120,14 @@ def test_test_goes_to_the_tests_of_a_checkout(
     assert f"next: {ENVIRONMENT_VARIABLE}=recipes physioscale" in capsys.readouterr().out
 
 
+def test_place_that_cannot_be_written_is_named(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "file").write_text("", encoding="utf-8")
+    assert main(["new", "fine", "--dir", str(root / "file" / "below")]) == 2
+    assert "below/fine: it cannot be written (Not a directory)" in capsys.readouterr().err
+
+
 def test_nothing_is_overwritten(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "standing").mkdir()
     (root / "standing" / "model.py").write_text("precious", encoding="utf-8")

@@ -186,6 +186,9 @@ def test_what_is_not_plain_yaml_is_refused(tmp_path: Path, text: str, message: s
 def test_file_that_is_missing_or_not_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"none.yaml: no such file"):
         read_yaml_settings(tmp_path / "none.yaml")
+    (tmp_path / "d.yaml").mkdir()
+    with pytest.raises(InputError, match=r"d.yaml: it cannot be read \(Is a directory\)"):
+        read_yaml_settings(tmp_path / "d.yaml")
     (tmp_path / "b.yaml").write_bytes(b"a: \xff\n")
     with pytest.raises(InputError, match=r"b.yaml: byte 3 is not UTF-8"):
         read_yaml_settings(tmp_path / "b.yaml")

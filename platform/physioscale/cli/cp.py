@@ -3,11 +3,10 @@
 import argparse
 import shlex
 import shutil
-import tempfile
 from pathlib import Path
 
 from physioscale.cli.command import Command
-from physioscale.errors import InputError
+from physioscale.cli.place import placing
 from physioscale.recipes import ENVIRONMENT_VARIABLE
 from physioscale.recipes.header import RecipeInfo
 from physioscale.recipes.loader import check_name, load_recipe
@@ -41,46 +40,9 @@ def copy_recipe(info: RecipeInfo, folder: Path, *, name: str) -> Path:
     """
     check_name(name)
     target = folder / name
-    refuse_existing(target)
-    make_folder(folder)
-    # Copied beside the target and renamed: a copy that was interrupted is never a recipe.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
-        copied = Path(scratch) / name
-        shutil.copytree(info.folder, copied, ignore=IGNORED)
-        copied.rename(target)
+    with placing(target) as made:
+        shutil.copytree(info.folder, made, ignore=IGNORED)
     return target
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder of recipe folders, if it does not exist.
-
-    Raises:
-        InputError: a file stands in its place, or the place cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            str(folder),
-            found=f"no folder can be made there ({error.strerror})",
-            expected="a folder that can be written",
-            do="Name another folder.",
-        ) from None
-
-
-def refuse_existing(target: Path) -> None:
-    """Check that nothing stands where something is about to be written.
-
-    Raises:
-        InputError: the path exists.
-    """
-    if target.exists() or target.is_symlink():
-        raise InputError(
-            str(target),
-            found="it exists already",
-            expected="a path where nothing is overwritten",
-            do="Choose another name or folder, or move it away.",
-        )
 
 
 COMMAND = Command(

@@ -6,7 +6,6 @@ Every check is one line with a verdict: ok, warn (it works, with the limit that 
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable
 
 from physioscale.cli.command import Command
@@ -41,7 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
         for line in aligned([[check.verdict, check.name, check.found] for check in checks]):
             print(line)
         print(f"verdict: {worst}")
-    sys.stdout.flush()
     return 1 if worst == "fail" else 0
 
 

@@ -5,11 +5,15 @@ import shlex
 from pathlib import Path
 
 from physioscale.cli.command import Command
-from physioscale.cli.cp import make_folder, refuse_existing
+from physioscale.cli.place import placing, refuse_existing
 from physioscale.recipes import ENVIRONMENT_VARIABLE, recipe_roots
 from physioscale.recipes.header import KINDS
-from physioscale.recipes.loader import check_name
-from physioscale.recipes.scaffold import CHANNEL_TYPES, scaffold_test, write_scaffold
+from physioscale.recipes.scaffold import (
+    CHANNEL_TYPES,
+    check_choices,
+    scaffold_test,
+    write_scaffold,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,16 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     name, folder = arguments.name, arguments.dir
-    check_name(name)
+    asked = {"name": name, "kind": arguments.kind, "modality": arguments.modality}
+    check_choices(**asked)
     test_path = _test_path(folder, name)
-    refuse_existing(folder / name)
     refuse_existing(test_path)
-    make_folder(folder)
-    info = write_scaffold(folder, name=name, kind=arguments.kind, modality=arguments.modality)
-    test_path.write_text(scaffold_test(info), encoding="utf-8")
-    print(f"wrote {info.folder} and {test_path}")
-    if info.kind != "encoder":
-        print(f"the network is an encoder: make it a {info.kind} before its shared checks can pass")
+    with placing(folder / name) as made:
+        write_scaffold(made, **asked)
+    test_path.write_text(scaffold_test(**asked), encoding="utf-8")
+    print(f"wrote {folder / name} and {test_path}")
+    if arguments.kind != "encoder":
+        print(f"the network is an encoder: make it a {arguments.kind}, as the shared checks ask")
     prefix = ""
     if folder.resolve() not in recipe_roots():
         prefix = f"{ENVIRONMENT_VARIABLE}={shlex.quote(str(folder))} "

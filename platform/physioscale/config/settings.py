@@ -44,7 +44,8 @@ def read_yaml_settings(path: Path) -> list[Setting]:
     """Return the settings of a YAML file in the order of the file.
 
     Raises:
-        InputError: the file is missing, is not YAML, has a key twice, or is not a mapping.
+        InputError: the file is missing or unreadable, is not YAML, has a key twice, or is not a
+            mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -52,6 +53,8 @@ def read_yaml_settings(path: Path) -> list[Setting]:
         raise MissingInputError(
             str(path), found="no such file", expected="a YAML file", do="Check the path."
         ) from None
+    except OSError as error:
+        raise _not_yaml(str(path), f"it cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise _not_yaml(str(path), f"byte {error.start} is not UTF-8") from None
     return _flatten(_compose(text, str(path)), str(path))

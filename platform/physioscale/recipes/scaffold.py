@@ -4,11 +4,10 @@ The template's files are ordinary modules with a few capital words to fill in, s
 linted and typed like the rest of the code.
 """
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from physioscale.recipes.header import KINDS, RecipeInfo, read_recipe_info, unknown_choice
+from physioscale.recipes.header import KINDS, unknown_choice
 from physioscale.recipes.loader import check_name
 
 TEMPLATE = Path(__file__).resolve().parent / "templates" / "masked_autoencoder"
@@ -25,37 +24,42 @@ CHANNEL_TYPES: dict[str, tuple[str, ...]] = {
 """Modalities that a scaffold can be written for, and the channel types that each reads."""
 
 
-def write_scaffold(folder: Path, *, name: str, kind: str, modality: str) -> RecipeInfo:
-    """Write a recipe to `folder/name`, without its test, and return what its YAML says.
-
-    Args:
-        folder: Folder of recipe folders; made if missing.
-        kind: One of the kinds of recipe: which shared checks will apply to it.
-        modality: One of `CHANNEL_TYPES`.
+def check_choices(*, name: str, kind: str, modality: str) -> None:
+    """Check what a scaffold is asked to be.
 
     Raises:
-        InputError: a name, kind or modality that does not exist, or a target that does.
+        InputError: a name, kind or modality that does not exist.
     """
     check_name(name)
     if kind not in KINDS:
         raise unknown_choice("--kind", "kind", kind, KINDS)
     if modality not in CHANNEL_TYPES:
         raise unknown_choice("--modality", "modality", modality, tuple(CHANNEL_TYPES))
+
+
+def write_scaffold(folder: Path, *, name: str, kind: str, modality: str) -> None:
+    """Write the files of a recipe, without its test, into the new folder `folder`.
+
+    Args:
+        folder: Made here; it need not be called `name` yet.
+        name: Name of the recipe.
+        kind: One of the kinds of recipe: which shared checks will apply to it.
+        modality: One of `CHANNEL_TYPES`.
+
+    Raises:
+        InputError: a name, kind or modality that does not exist.
+    """
+    check_choices(name=name, kind=kind, modality=modality)
     words = _words(name, kind, modality)
-    # Written beside the target and renamed: what was interrupted is never a recipe.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
-        made = Path(scratch) / name
-        made.mkdir()
-        for source in sorted(TEMPLATE.iterdir()):
-            if source.is_file() and source.name != TEST_FILE:
-                (made / source.name).write_text(_filled(source, words), encoding="utf-8")
-        made.rename(folder / name)
-    return read_recipe_info(folder / name)
+    folder.mkdir()
+    for source in sorted(TEMPLATE.iterdir()):
+        if source.is_file() and source.name != TEST_FILE:
+            (folder / source.name).write_text(_filled(source, words), encoding="utf-8")
 
 
-def scaffold_test(info: RecipeInfo) -> str:
+def scaffold_test(*, name: str, kind: str, modality: str) -> str:
     """Return the test file of a scaffold."""
-    return _filled(TEMPLATE / TEST_FILE, _words(info.name, info.kind, info.modality[0]))
+    return _filled(TEMPLATE / TEST_FILE, _words(name, kind, modality))
 
 
 def _words(name: str, kind: str, modality: str) -> dict[str, str]:

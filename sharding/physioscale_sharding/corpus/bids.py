@@ -80,27 +80,38 @@ class _LabelTables:
         self.notes: list[str] = []
         self._participants = self._read("participants.tsv", "participant_id")
 
-    def labels(self, path: str, entities: Mapping[str, str]) -> dict[str, Label]:
-        """Return the labels of the recording at `path`, the nearer table over the farther one.
+    def of_participant(self, entities: Mapping[str, str]) -> dict[str, Label]:
+        """Return the labels of a recording's subject."""
+        return self._participants.get(f"sub-{entities['sub']}", {})
+
+    def of_session(self, entities: Mapping[str, str]) -> dict[str, Label]:
+        """Return the labels of a recording's session.
 
         Raises:
-            InputError: a damaged sessions or scans table.
+            InputError: a damaged table.
         """
-        subject, session = f"sub-{entities['sub']}", f"ses-{entities.get('ses', '')}"
-        labels = dict(self._participants.get(subject, {}))
-        sessions = self._read(f"{subject}/{subject}_sessions.tsv", "session_id")
-        labels |= sessions.get(session, {})
-        stem, folder = subject, f"{subject}/"
+        subject = f"sub-{entities['sub']}"
+        rows = self._read(f"{subject}/{subject}_sessions.tsv", "session_id")
+        return rows.get(f"ses-{entities.get('ses', '')}", {})
+
+    def of_scan(self, path: str, entities: Mapping[str, str]) -> dict[str, Label]:
+        """Return the labels of the recording at `path` alone.
+
+        Raises:
+            InputError: a damaged table.
+        """
+        stem = f"sub-{entities['sub']}"
+        folder = f"{stem}/"
         if "ses" in entities:
-            stem, folder = f"{subject}_{session}", f"{subject}/{session}/"
-        scans = self._read(f"{folder}{stem}_scans.tsv", "filename")
-        return labels | scans.get(path.removeprefix(folder), {})
+            folder, stem = f"{stem}/ses-{entities['ses']}/", f"{stem}_ses-{entities['ses']}"
+        rows = self._read(f"{folder}{stem}_scans.tsv", "filename")
+        return rows.get(path.removeprefix(folder), {})
 
     def missing_subjects(self, recordings: list[SourceRecording]) -> tuple[str, ...]:
         """Return a note on subjects that the participants table leaves out."""
         subjects = {f"sub-{recording.subject}" for recording in recordings}
         absent = sorted(subjects - set(self._participants))
-        if not absent:
+        if not absent or not self._participants:
             return ()
         return (
             f"subjects_without_row: {len(absent)} of {len(subjects)} subjects have no row in "
@@ -108,14 +119,12 @@ class _LabelTables:
         )
 
     def _read(self, path: str, key: str) -> dict[str, dict[str, Label]]:
-        if path not in self._rows:
-            self._rows[path] = {}
-            if path in self._tree.sizes_bytes:
-                table = read_table(self._tree.root / path, where=path)
-                rows, notes = labels_of_rows(table, leave_out=(key,))
-                self._rows[path] = rows_by(table, key, rows)
-                self.notes += notes
-        return self._rows[path]
+        if path not in self._rows and path in self._tree.sizes_bytes:
+            table = read_table(self._tree.root / path, where=path)
+            rows, notes = labels_of_rows(table, leave_out=(key,))
+            self._rows[path] = rows_by(table, key, rows)
+            self.notes += notes
+        return self._rows.get(path, {})
 
 
 def _is_other_modality(path: str, modality: str) -> bool:
@@ -178,7 +187,11 @@ def _recording(
         session=entities.get("ses"),
         task=entities.get("task") or definition.tasks.get(run or ""),
         run=run,
-        labels=optional(lambda: tables.labels(path, entities)) or {},
+        labels={
+            **tables.of_participant(entities),
+            **(optional(lambda: tables.of_session(entities)) or {}),
+            **(optional(lambda: tables.of_scan(path, entities)) or {}),
+        },
         events=labelled[0] if labelled else None,
         channels=optional(lambda: channels_of_table(channels) if channels else None),
         electrodes=optional(lambda: side_files.electrodes(path, entities)),

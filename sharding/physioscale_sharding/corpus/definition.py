@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from physioscale.errors import InputError, MissingInputError, suggest
 
@@ -113,6 +113,9 @@ def _load(path: Path, *, where: str) -> CorpusDefinition:
         raise MissingInputError(
             where, found="no such file", expected="a corpus definition", do="Check the path."
         ) from None
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise _bad(f"{where}{line}", str(error.problem or error.context), "YAML") from None
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         raise _bad(where, f"{type(error).__name__}: {_first_line(error)}", "YAML") from None
     if not isinstance(loaded, DictConfig):
@@ -139,7 +142,8 @@ def _typed(loaded: DictConfig, *, where: str) -> CorpusDefinition:
             raise _bad(where, f"no {', '.join(missing)}", "these keys")
         definition = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise _bad(where, _first_line(error), "another type of value") from None
+        found = f"{error.full_key or 'a key'}: {_first_line(error)}"
+        raise _bad(where, found, "a value of the key's type") from None
     assert isinstance(definition, CorpusDefinition), "merged onto that dataclass"
     return definition
 
@@ -159,6 +163,10 @@ def _check_values(definition: CorpusDefinition, *, stem: str, where: str) -> Non
             f"name '{definition.name}'",
             f"the file's name, '{stem}', of lower case letters, digits and '_'",
         )
+    for key in ("annotation_labels", "linked"):
+        # OmegaConf lets a mapping into a list of texts.
+        if not all(isinstance(item, str) for item in getattr(definition, key)):
+            raise _bad(where, f"{key} with an item that is no text", "a list of texts")
     for key in ("subject_pattern", "annotations_pattern"):
         pattern = getattr(definition, key)
         if pattern is not None:

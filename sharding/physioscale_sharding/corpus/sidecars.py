@@ -174,7 +174,7 @@ def events_of_table(table: Table) -> tuple[tuple[SourceAnnotation, ...], tuple[s
     The text is `trial_type`, or `value` where that is absent.
 
     Raises:
-        InputError: no onset column, or an onset that is no number.
+        InputError: no onset column, or an onset or duration that cannot be.
     """
     if "onset" not in table.columns:
         raise _damaged(table.name, f"columns {', '.join(table.columns[:5])}", "a column onset")
@@ -189,9 +189,12 @@ def events_of_table(table: Table) -> tuple[tuple[SourceAnnotation, ...], tuple[s
         if onset is None or text is None:
             continue
         onset_s = number(onset)
+        duration_s = number(duration or "0")
         if onset_s is None:
             raise _damaged(table.name, f"onset '{onset}'", "seconds")
-        events.append(SourceAnnotation(onset_s, max(number(duration) or 0.0, 0.0), text))
+        if duration_s is None or duration_s < 0:
+            raise _damaged(table.name, f"duration '{duration}'", "seconds, 0 or more")
+        events.append(SourceAnnotation(onset_s, duration_s, text))
     missing = len(table.rows) - len(events)
     note = f"events_without_label: {missing} of {len(table.rows)} rows have no onset or label"
     return tuple(sorted(events, key=lambda event: event.onset_s)), (note,) if missing else ()

@@ -46,7 +46,13 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
     def column(self, name: str) -> list[str | None]:
-        """Return the values of a column that exists; None where absent."""
+        """Return the values of a column; None where absent.
+
+        Raises:
+            InputError: no such column.
+        """
+        if name not in self.columns:
+            raise _bad(self.name, f"no column {name}", f"{name} among {_few(self.columns)}")
         at = self.columns.index(name)
         return [None if row[at] in _ABSENT else row[at] for row in self.rows]
 
@@ -109,7 +115,7 @@ def rows_by(
     """Return `rows` by the values of column `key`.
 
     Raises:
-        InputError: a value is absent or occurs twice.
+        InputError: no such column, or a value of it is absent or occurs twice.
     """
     found: dict[str, dict[str, Label]] = {}
     for number, (name, row) in enumerate(zip(table.column(key), rows, strict=True), start=2):
@@ -129,6 +135,10 @@ def _holds_dates(values: Sequence[str]) -> bool:
     # Eight digits may also be a plain number, so all values have to look like dates.
     compact = bool(values) and all(_COMPACT_DATE.fullmatch(value) for value in values)
     return compact or any(_DATE.fullmatch(value) for value in values)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:8])
 
 
 def _typed(values: Sequence[str | None]) -> list[Label]:

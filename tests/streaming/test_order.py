@@ -75,21 +75,40 @@ def test_micro_batches_of_one_rank_are_those_of_two(folder: Path, make_config: C
     assert alone[1::2] == micro_batches(1, 2)
 
 
-def test_an_epoch_takes_each_window_at_most_once_and_leaves_out_what_it_says(
+def test_every_window_comes_once_per_pass_and_none_is_left_out_for_good(
     folder: Path, make_config: Config
 ) -> None:
     stream = open_stream(make_config(folder), split="train")
-    steps = stream.steps_per_epoch
-    missing = []
-    for epoch in range(3):
-        taken = Counter[int]()
-        for step in range(epoch * steps, (epoch + 1) * steps):
-            taken.update(stream.plan.step(step).windows.tolist())
-        assert max(taken.values()) == 1
-        assert stream.num_windows - len(taken) == stream.plan.left_out_per_epoch()
-        missing.append(set(range(stream.num_windows)) - set(taken))
-    assert stream.plan.left_out_per_epoch() > 0
-    assert missing[0] != missing[1]
+    plan = stream.plan
+    # 100 windows in two shapes of 50, batches of 8: no epoch is a whole number of batches.
+    assert plan.epoch_windows == (50, 50)
+    assert [plan.first_step(epoch) for epoch in range(5)] == [0, 12, 24, 36, 50]
+    taken = Counter[int]()
+    for step in range(plan.first_step(4)):
+        taken.update(plan.step(step).windows.tolist())
+    # Four epochs are 25 batches of 8 in each shape: exactly four passes over 50 windows.
+    assert set(taken.values()) == {4}
+    assert len(taken) == stream.num_windows
+    for epoch in range(4):
+        share = plan.shares(epoch)[0]
+        assert (share.available, share.taken, share.unseen, share.repeated) == (100, 100, 0, 0)
+
+
+def test_a_shape_with_fewer_windows_than_a_batch_comes_every_few_epochs(
+    tmp_path: Path, make_config: Config
+) -> None:
+    recordings = [
+        SyntheticRecording("many", num_channels=4, run_s=(160.0,)),
+        SyntheticRecording("few", num_channels=2, run_s=(12.0,)),
+    ]
+    folder = write_shard_set(tmp_path / "set", recordings=recordings).path
+    plan = open_stream(make_config(folder), split="train").plan
+    rare = next(b for b, shape in enumerate(plan.table.buckets) if shape.num_channels == 2)
+    assert plan.epoch_windows[rare] == 3
+    steps = [plan.step(step) for step in range(plan.first_step(8))]
+    batches = [step.windows.tolist() for step in steps if step.bucket == rare]
+    assert len(batches) == 3
+    assert set(Counter(window for batch in batches for window in batch).values()) == {8}
 
 
 def test_a_stop_anywhere_goes_on_with_the_same_batches_and_draws(
@@ -128,9 +147,9 @@ def test_batches_never_mix_shapes_and_buckets_are_interleaved(
 ) -> None:
     stream = open_stream(make_config(folder), split="train")
     plan = stream.plan
-    shapes = [plan.step(step).bucket for step in range(stream.steps_per_epoch)]
+    shapes = [plan.step(step).bucket for step in range(plan.first_step(1))]
     assert set(shapes) == {0, 1}
-    for step in range(stream.steps_per_epoch):
+    for step in range(plan.first_step(1)):
         planned = plan.step(step)
         runs = stream.table.runs_of(planned.windows)
         assert set(stream.table.run_bucket[runs].tolist()) == {planned.bucket}
@@ -159,7 +178,7 @@ def test_seed_and_epoch_change_the_order_and_the_hash_covers_what_matters(
 
 def test_state_is_four_numbers(folder: Path, make_config: Config) -> None:
     stream = open_stream(make_config(folder, seed=5), split="train")
-    step = stream.steps_per_epoch + 1
+    step = stream.plan.first_step(1) + 1
     assert stream.state(step) == {
         "plan_hash": stream.plan_hash,
         "seed": 5,

@@ -56,6 +56,9 @@ class DataConfig:
 
     shards: list[str] = field(default_factory=list)
     """Shard-set folders; one string is accepted on the command line."""
+    weights: list[float] | None = None
+    """Per shard set, how often an epoch takes each of its windows (2: twice; 0.25: a quarter, the
+    next quarter in the next epoch); None: once."""
     window_s: float = 10.0
     """Window length (s)."""
     stride_s: float | None = None

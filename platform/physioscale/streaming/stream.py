@@ -18,8 +18,9 @@ from physioscale.contract import SPLITS, ShardSet, open_shard_set
 from physioscale.errors import InputError
 from physioscale.streaming.acceptance import check_accepts
 from physioscale.streaming.batch import Batch
+from physioscale.streaming.batches import Layout, batch_sizes, make_layout
 from physioscale.streaming.compact import open_compact
-from physioscale.streaming.order import Layout, Plan, batch_sizes, make_layout
+from physioscale.streaming.order import Plan
 from physioscale.streaming.reader import WindowReader
 from physioscale.streaming.ring import BatchRing, Request
 from physioscale.streaming.selection import LeftOut, StreamRecording, select_recordings
@@ -137,6 +138,7 @@ class Stream:
                 batch_of_bucket=sizes,
                 pool_shards=data.pool_shards,
                 identity=self._identity(),
+                weights=data.weights,
             )
         return self._plan
 
@@ -154,11 +156,6 @@ class Stream:
     def plan_hash(self) -> str:
         """Identifies the order: equal hashes give equal batches at equal steps."""
         return self.plan.hash
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Global steps of one epoch."""
-        return self.plan.steps_per_epoch
 
     @property
     def num_windows(self) -> int:
@@ -195,22 +192,8 @@ class Stream:
         return lines
 
     def describe_plan(self) -> list[str]:
-        """Return lines about the order: steps, batches and what an epoch leaves out."""
-        plan = self.plan
-        lines = [
-            f"plan {plan.hash[:12]}: {plan.steps_per_epoch} steps per epoch, "
-            f"{plan.left_out_per_epoch()} windows left out per epoch (other ones each time)"
-        ]
-        for bucket, size in zip(self.table.buckets, plan.batch_of_bucket, strict=True):
-            lines.append(f"  global batch {size} windows of {bucket.describe()}")
-        unseen = [
-            f"{count} windows of {bucket.describe()}"
-            for bucket, count, size in zip(
-                self.table.buckets, plan.windows_of_bucket, plan.batch_of_bucket, strict=True
-            )
-            if count < size
-        ]
-        return lines + [f"  never seen, fewer than one batch: {text}" for text in unseen]
+        """Return lines about the order: steps per epoch, global batches, weights."""
+        return self.plan.describe()
 
     def close(self) -> None:
         """Close the shards."""

@@ -62,7 +62,10 @@ class WindowTable:
     chunk_num_windows: NDArray[np.int64]
     chunk_shard: NDArray[np.int64]
     chunk_bucket: NDArray[np.int64]
+    chunk_set: NDArray[np.int64]
+    """Number of the shard set."""
     num_shards: int
+    num_sets: int
     hours: float
     """Total length of the windows (overlap counted twice)."""
     too_short: int
@@ -201,7 +204,9 @@ def _table(
         chunk_num_windows=chunks[:, 1],
         chunk_shard=chunks[:, 2],
         chunk_bucket=chunks[:, 3],
+        chunk_set=chunks[:, 4],
         num_shards=sum(len(index.shard_names) for index in indexes),
+        num_sets=len(indexes),
         hours=float(count.sum()) * window_s / 3600,
         too_short=int((kept == 0).sum()),
     )
@@ -216,9 +221,9 @@ def _chunks(
     indexes: Sequence[CompactIndex],
     recordings: Sequence[StreamRecording],
 ) -> NDArray[np.int64]:
-    """Return (K, 4): first window, number of windows, shard (through all sets), bucket."""
+    """Return (K, 5): first window, number of windows, shard (through all sets), bucket, set."""
     shard_base = np.concatenate(([0], np.cumsum([len(index.shard_names) for index in indexes])))
-    chunks: list[tuple[int, int, int, int]] = []
+    chunks: list[tuple[int, int, int, int, int]] = []
     for place, (recording, first, segments) in enumerate(runs[:, :3].tolist()):
         number = recordings[recording].shard_set
         rows = indexes[number].segments[first : first + segments]
@@ -235,8 +240,9 @@ def _chunks(
                 high - low,
                 int(shard_base[number] + shards[change]),
                 int(bucket[place]),
+                number,
             )
             for low, high, change in zip(bounds[:-1], bounds[1:], changes.tolist(), strict=True)
             if high > low
         )
-    return np.array(chunks, dtype=np.int64).reshape(-1, 4)
+    return np.array(chunks, dtype=np.int64).reshape(-1, 5)

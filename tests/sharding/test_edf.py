@@ -378,6 +378,7 @@ def test_onsets_count_from_the_first_sample_gaps_included(tmp_path: Path) -> Non
         (9.25, "behind the gap"),
     ]
     assert header.streams[0].runs[1].start_s == 9.0
+    assert header.notes == ("annotations_outside: 1 annotations begin before or after the signal",)
 
 
 def test_a_text_about_one_channel_names_it(tmp_path: Path) -> None:
@@ -542,6 +543,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         ("num_signals", "9999", "ends inside its header, after 2368 bytes"),
         ("record_duration", "0", "data records of 0 s; expected a duration above 0"),
         ("record_duration", "-1", "data records of -1 s; expected a duration above 0"),
+        ("record_duration", "1e999999", "duration of a data record is '1e999999'"),
+        ("record_duration", "1e-99999", "duration of a data record is '1e-99999'"),
         ("record_duration", "inf", "duration of a data record is 3 characters; expected a number"),
         ("reserved", "BDF+C", r"EDF version bytes, but reserved field 'BDF\+C'"),
     ],
@@ -620,6 +623,31 @@ def test_header_texts_that_are_not_ascii_are_read_and_noted(tmp_path: Path, enco
     header = READER.read_header(path)
     assert header.streams[0].channels[0].physical_dimension == "\u00b5V"
     assert header.notes[0].startswith("not_ascii: 1 header texts are not ASCII")
+
+
+@pytest.mark.parametrize("kind", ["edf+d", "bdf"])
+def test_any_damaged_header_is_read_or_refused_and_never_a_traceback(
+    tmp_path: Path, kind: str
+) -> None:
+    path = write(tmp_path / f"a.{kind[:3]}", kind=kind)
+    sound = path.read_bytes()
+    rng = np.random.default_rng(7)
+    outcomes = set()
+    for _ in range(120):
+        data = bytearray(sound)
+        # Digits, signs and exponents, so that many damaged numbers are still numbers.
+        for at in rng.integers(0, 256 * 4, size=rng.integers(1, 6)):
+            data[at] = rng.choice(list(b"0123456789-+.,eE \x00\xff"))
+        path.write_bytes(data)
+        try:
+            header = READER.read_header(path, accept_truncated=True)
+        except InputError:
+            outcomes.add("refused")
+        else:
+            outcomes.add("read")
+            assert np.isfinite(read_all(header)).all()
+            assert all(np.isfinite(stream.sampling_rate_hz) for stream in header.streams)
+    assert outcomes == {"read", "refused"}
 
 
 def test_nothing_of_the_patient_is_kept_or_shown(tmp_path: Path) -> None:

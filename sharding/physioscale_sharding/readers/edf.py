@@ -84,7 +84,14 @@ class EdfReader:
             num_records_declared=header.num_records,
             num_records_found=layout.num_records,
             unusable_channels=unusable,
-            notes=(*header.notes, *notes, *times.notes, *run_notes, *_unusable_note(unusable)),
+            notes=(
+                *header.notes,
+                *notes,
+                *times.notes,
+                *run_notes,
+                *_unusable_note(unusable),
+                *_outside_note(streams[0], times.annotations),
+            ),
             layout=layout,
         )
 
@@ -303,6 +310,15 @@ def _unusable_note(unusable: Sequence[UnusableChannel]) -> tuple[str, ...]:
         f"unusable_channels: {len(unusable)} channels cannot be decoded ('{first.label}': "
         f"{first.reason})",
     )
+
+
+def _outside_note(stream: Stream, annotations: Sequence[SourceAnnotation]) -> tuple[str, ...]:
+    last = stream.runs[-1]
+    end_s = last.start_s + last.num_samples / stream.sampling_rate_hz
+    outside = sum(not 0 <= annotation.onset_s <= end_s for annotation in annotations)
+    if not outside:
+        return ()
+    return (f"annotations_outside: {outside} annotations begin before or after the signal",)
 
 
 def _no_signals(header: EdfHeader, where: str) -> InputError:

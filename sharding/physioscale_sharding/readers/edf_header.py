@@ -38,6 +38,8 @@ _SIGNAL_FIELDS = {
 }
 _NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?")
 _NUMBER_LIKE = re.compile(r"[-+.,0-9eE ]*")
+# "1e999999" fits a field of 8 characters and would overflow every later step.
+_LARGEST_EXPONENT = 30
 # Files that stand for a recording that was not downloaded.
 _POINTERS = (b"/annex/objects", b"../.git/a", b"version https://git-lfs")
 
@@ -265,9 +267,12 @@ class _Fields:
             # A shifted header may put the patient's name here: only number-like text is shown.
             shown = f"'{text}'" if _NUMBER_LIKE.fullmatch(text) else f"{len(text)} characters"
             raise _refuse(self.where, f"{name} is {shown}", "a number")
+        number = Decimal(text.replace(",", "."))
+        if number and abs(number.adjusted()) > _LARGEST_EXPONENT:
+            raise _refuse(self.where, f"{name} is '{text}'", "a number of this world")
         if "," in text:
             self._commas.append(name)
-        return Decimal(text.replace(",", "."))
+        return number
 
     def integer(self, cell: bytes, name: str) -> int:
         """Return a numeric field that must be whole."""

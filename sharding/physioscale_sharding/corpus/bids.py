@@ -60,7 +60,15 @@ def find_in_bids(root: Path, *, definition: CorpusDefinition) -> tuple[Tree, Cor
         if reason:
             rejected.append(Rejected(path=path, reason=reason))
             continue
-        recordings.append(_recording(tree, path, entities, definition, side_files, tables))
+        recording = _recording(
+            tree,
+            path,
+            entities=entities,
+            definition=definition,
+            side_files=side_files,
+            tables=tables,
+        )
+        recordings.append(recording)
     corpus = Corpus(
         root=root,
         definition=definition,
@@ -122,7 +130,7 @@ class _LabelTables:
         if path not in self._rows and path in self._tree.sizes_bytes:
             table = read_table(self._tree.root / path, where=path)
             rows, notes = labels_of_rows(table, leave_out=(key,))
-            self._rows[path] = rows_by(table, key, rows)
+            self._rows[path] = rows_by(table, key, rows=rows)
             self.notes += notes
         return self._rows.get(path, {})
 
@@ -159,6 +167,7 @@ def _entities(path: str, modality: str) -> tuple[Mapping[str, str], str]:
 def _recording(
     tree: Tree,
     path: str,
+    *,
     entities: Mapping[str, str],
     definition: CorpusDefinition,
     side_files: SideFiles,
@@ -174,10 +183,10 @@ def _recording(
             return None
 
     kind = definition.modality
-    fields = optional(lambda: side_files.fields(path, kind, entities)) or {}
-    events = optional(lambda: side_files.table(path, "events", entities))
+    fields = optional(lambda: side_files.fields(path, kind, entities=entities)) or {}
+    events = optional(lambda: side_files.table(path, "events", entities=entities))
     labelled = optional(lambda: events_of_table(events) if events else None)
-    channels = optional(lambda: side_files.table(path, "channels", entities))
+    channels = optional(lambda: side_files.table(path, "channels", entities=entities))
     notes += labelled[1] if labelled else ()
     run = entities.get("run")
     return SourceRecording(

@@ -49,7 +49,14 @@ def find_in_folder(
     if labels is not None:
         rejected |= _listed_only(labels, tree)
     recordings = [
-        _recording(tree, path, found, participants, definition, annotation_files)
+        _recording(
+            tree,
+            path,
+            facts=found,
+            participants=participants,
+            definition=definition,
+            annotation_files=annotation_files,
+        )
         for path, found in facts.items()
     ]
     corpus = Corpus(
@@ -65,6 +72,7 @@ def find_in_folder(
 def _recording(
     tree: Tree,
     path: str,
+    *,
     facts: FileFacts,
     participants: dict[str, dict[str, Label]],
     definition: CorpusDefinition,
@@ -114,7 +122,7 @@ def _participants(
             do="Name the column that holds the subject.",
         )
     rows, notes = labels_of_rows(table, leave_out=(key,))
-    by_subject = rows_by(table, key, rows)
+    by_subject = rows_by(table, key, rows=rows)
     return {subject.removeprefix("sub-"): row for subject, row in by_subject.items()}, notes
 
 

@@ -81,7 +81,7 @@ class SideFiles:
             if kind and parsed:
                 self._found[folder, kind].append(_SideFile(path, parsed.entities))
 
-    def table(self, recording: str, kind: str, entities: Mapping[str, str]) -> Table | None:
+    def table(self, recording: str, kind: str, *, entities: Mapping[str, str]) -> Table | None:
         """Return the table of a kind ("events", ...) that applies to a recording.
 
         Raises:
@@ -90,7 +90,7 @@ class SideFiles:
         chosen = self._nearest(recording, f"_{kind}.tsv", entities)
         return None if chosen is None else read_table(self._root / chosen.path, where=chosen.path)
 
-    def fields(self, recording: str, kind: str, entities: Mapping[str, str]) -> dict[str, Any]:
+    def fields(self, recording: str, kind: str, *, entities: Mapping[str, str]) -> dict[str, Any]:
         """Return the merged JSON fields of a kind ("eeg", "coordsystem") for a recording.
 
         Raises:
@@ -117,7 +117,7 @@ class SideFiles:
         chosen = min(levels[-1], key=lambda item: (item.entities.get("space", ""), item.path))
         table = read_table(self._root / chosen.path, where=chosen.path)
         space = {key: value for key, value in chosen.entities.items() if key == "space"}
-        fields = self.fields(recording, "coordsystem", {**entities, **space})
+        fields = self.fields(recording, "coordsystem", entities={**entities, **space})
         return _electrodes(table, fields)
 
     def _nearest(self, recording: str, kind: str, entities: Mapping[str, str]) -> _SideFile | None:

@@ -110,7 +110,7 @@ def labels_of_rows(
 
 
 def rows_by(
-    table: Table, key: str, rows: Sequence[Mapping[str, Label]]
+    table: Table, key: str, *, rows: Sequence[Mapping[str, Label]]
 ) -> dict[str, dict[str, Label]]:
     """Return `rows` by the values of column `key`.
 

@@ -57,7 +57,7 @@ class EdfReader:
             header = _read_edf_header(descriptor, where)
             layout, notes = _layout(descriptor, header, where)
             _check_complete(header, layout, where, accept_truncated=accept_truncated)
-            times = _read_times(descriptor, header, layout, where)
+            times = _read_times(descriptor, header, layout=layout, where=where)
         usable = [s for s in header.signals if not s.is_annotation and not s.fault]
         if not usable:
             raise _no_signals(header, where)
@@ -104,7 +104,7 @@ class EdfReader:
             header = _read_edf_header(descriptor, where)
             layout, _ = _layout(descriptor, header, where)
             _check_complete(header, layout, where, accept_truncated=False)
-            return _read_times(descriptor, header, layout, where).annotations
+            return _read_times(descriptor, header, layout=layout, where=where).annotations
 
     def read_samples(
         self,
@@ -115,7 +115,7 @@ class EdfReader:
         stop: int,
     ) -> DigitalArray:
         """See `RecordingReader.read_samples`."""
-        _check_range(header, channels, start, stop)
+        _check_range(header, channels, start=start, stop=stop)
         with _opened(header.path, header.source) as descriptor:
             return read_digital(
                 descriptor,
@@ -227,7 +227,7 @@ def _check_complete(
 
 
 def _read_times(
-    descriptor: int, header: EdfHeader, layout: RecordLayout, where: str
+    descriptor: int, header: EdfHeader, *, layout: RecordLayout, where: str
 ) -> RecordTimes:
     spans = [
         (signal.byte_in_record, signal.samples_per_record * header.sample_bytes)
@@ -286,7 +286,7 @@ def _channel(signal: SignalField, record_duration_s: Decimal) -> SourceChannel:
 
 
 def _check_range(
-    header: RecordingHeader, channels: Sequence[SourceChannel], start: int, stop: int
+    header: RecordingHeader, channels: Sequence[SourceChannel], *, start: int, stop: int
 ) -> None:
     rates = {channel.sampling_rate_hz for channel in channels}
     if len(rates) != 1:

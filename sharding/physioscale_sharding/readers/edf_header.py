@@ -184,13 +184,15 @@ def _signals(fields: "_Fields", data: bytes, *, count: int, width: int) -> tuple
     signals = []
     byte = 0
     for index in range(count):
-        signal = _signal(fields, {name: cells[name][index] for name in cells}, index, byte)
+        signal = _signal(
+            fields, {name: cells[name][index] for name in cells}, index=index, byte=byte
+        )
         signals.append(signal)
         byte += signal.samples_per_record * width
     return tuple(signals)
 
 
-def _signal(fields: "_Fields", cells: dict[str, bytes], index: int, byte: int) -> SignalField:
+def _signal(fields: "_Fields", cells: dict[str, bytes], *, index: int, byte: int) -> SignalField:
     label = fields.text(cells["label"], f"label of signal {index}")
     samples = fields.integer(cells["samples_per_record"], f"samples per record of '{label}'")
     if samples < 0:

@@ -61,9 +61,13 @@ def read_digital(
     if not samples.size:
         return samples
     if layout.record_bytes > BLOCK_BYTES:
-        _read_picked(descriptor, layout, channels, samples, start=start, where=where)
+        _read_picked(
+            descriptor, layout, channels=channels, samples=samples, start=start, where=where
+        )
     else:
-        _read_blocks(descriptor, layout, channels, samples, start=start, where=where)
+        _read_blocks(
+            descriptor, layout, channels=channels, samples=samples, start=start, where=where
+        )
     return samples
 
 
@@ -91,9 +95,9 @@ def record_pieces(
 def _read_blocks(
     descriptor: int,
     layout: RecordLayout,
+    *,
     channels: Sequence[SourceChannel],
     samples: DigitalArray,
-    *,
     start: int,
     where: str,
 ) -> None:
@@ -123,9 +127,9 @@ def _read_blocks(
 def _read_picked(
     descriptor: int,
     layout: RecordLayout,
+    *,
     channels: Sequence[SourceChannel],
     samples: DigitalArray,
-    *,
     start: int,
     where: str,
 ) -> None:

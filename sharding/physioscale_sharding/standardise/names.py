@@ -106,7 +106,7 @@ def standard_name(label: str) -> ChannelName:
     if kind == "POL":
         return _polygraph(label, rest)
     if kind in _TYPE_OF_PREFIX and _reference(rest) is None:
-        return _worded(label, text, rest, _TYPE_OF_PREFIX[kind])
+        return _worded(label, text, rest=rest, kind=_TYPE_OF_PREFIX[kind])
     return (
         _electrode(label, rest)
         or _words(label, text, rest)
@@ -172,7 +172,7 @@ def _last_part(text: str) -> tuple[str, str] | None:
     return (words.strip(), other.strip()) if marker and words.strip() and other.strip() else None
 
 
-def _worded(label: str, text: str, rest: str, kind: str) -> ChannelName:
+def _worded(label: str, text: str, *, rest: str, kind: str) -> ChannelName:
     """Return the meaning of a label whose prefix states the type ("EOG horizontal")."""
     words, reference = _without_reference(rest)
     prefix = text[: len(text) - len(rest)].rstrip(" :_-")

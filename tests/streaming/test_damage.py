@@ -1,6 +1,7 @@
 """Damage is named: shard, recording and offset in the message, before anything is trained on it."""
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,7 +9,7 @@ import pytest
 
 from physioscale.config import RunConfig
 from physioscale.contract import INDEX_FILE, INDEX_SCHEMA, read_table
-from physioscale.errors import InputError, MissingInputError
+from physioscale.errors import InputError
 from physioscale.streaming import DamagedShardError, open_stream
 from physioscale.testing.recordings import SyntheticRecording
 from physioscale.testing.shards import write_shard_set
@@ -53,7 +54,7 @@ def test_a_truncated_shard_is_named(folder: Path, make_config: Config) -> None:
 
 def test_a_missing_shard_is_named(folder: Path, make_config: Config) -> None:
     (folder / "train-000000.tar").unlink()
-    with pytest.raises(MissingInputError, match=r"set/train-000000.tar: no such shard"):
+    with pytest.raises(DamagedShardError, match=r"set/train-000000.tar: no such shard"):
         read_everything(make_config(folder))
 
 
@@ -71,3 +72,54 @@ def test_a_cache_folder_that_cannot_be_written_says_what_to_set(
     blocked.write_text("not a folder")
     with pytest.raises(InputError, match=r"Set data.cache_dir"):
         read_everything(make_config(folder, data={"cache_dir": str(blocked)}))
+
+
+def test_a_budget_replaces_damaged_windows_and_changes_nothing_else(
+    tmp_path: Path, make_config: Config
+) -> None:
+    recordings = [SyntheticRecording(f"r{n}", run_s=(40.0,), num_channels=4) for n in range(4)]
+    folder = write_shard_set(
+        tmp_path / "set", recordings=recordings, segment_s=4.0, segments_per_shard=10
+    ).path
+
+    def run(budget: int) -> tuple[list[list[int]], list[float], dict[int, str]]:
+        config = make_config(folder, data={"damage_budget": budget})
+        stream = open_stream(config, split="train")
+        loader = stream.train_loader(first_step=0, last_step=5)
+        batches = [(b.window_ids.tolist(), b.signal.sum(dim=(1, 2)).tolist()) for b in loader]
+        return (
+            [ids for ids, _ in batches],
+            [value for _, values in batches for value in values],
+            loader.damaged,
+        )
+
+    ids, sums, damaged = run(0)
+    assert not damaged
+    row = read_table(folder / INDEX_FILE, schema=INDEX_SCHEMA).to_pylist()[3]
+    shard = folder / row["shard"]
+    data = bytearray(shard.read_bytes())
+    data[row["signal_offset"] + 17] ^= 1
+    shard.write_bytes(data)
+    ids_again, sums_again, damaged = run(2)
+    assert len(damaged) == 1
+    assert "segment 3: a block of 16384 bytes" in next(iter(damaged.values()))
+    lost = next(iter(damaged))
+    flat, flat_again = list(chain(*ids)), list(chain(*ids_again))
+    assert flat.count(lost) == 1
+    for place, window in enumerate(flat):
+        if window != lost:
+            assert flat_again[place] == window
+            assert sums_again[place] == sums[place]
+        else:
+            spare = flat_again[place]
+            assert spare in ids[place // 8]
+            assert sums_again[place] == sums[flat.index(spare)]
+
+
+def test_a_spent_budget_names_the_window_that_spent_it(tmp_path: Path, make_config: Config) -> None:
+    recordings = [SyntheticRecording("r", run_s=(64.0,), num_channels=4)]
+    folder = write_shard_set(tmp_path / "set", recordings=recordings, segment_s=4.0).path
+    (folder / "train-000001.tar").unlink()
+    config = make_config(folder, data={"damage_budget": 3})
+    with pytest.raises(DamagedShardError, match=r"train-000001.tar: no such shard"):
+        list(open_stream(config, split="train").train_loader(first_step=0, last_step=2))

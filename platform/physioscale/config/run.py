@@ -77,6 +77,9 @@ class DataConfig:
     """Threads per rank that read and decode."""
     ring_batches: int = 3
     """Micro-batches per rank kept ready."""
+    damage_budget: int = 0
+    """Damaged windows that a rank may replace by another one of the same micro-batch, counted and
+    named; one more stops the run. 0: the first one does."""
     cache_dir: str | None = None
     """Where the compact index of a shard set is kept; None: the folder named by PHYSIOSCALE_CACHE,
     else the user's cache folder."""

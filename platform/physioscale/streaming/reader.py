@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from physioscale.contract.blocks import BLOCK_BYTES, block_crc32, crc32_of_blocks
-from physioscale.errors import InputError, MissingInputError
+from physioscale.errors import InputError
 from physioscale.streaming.compact import SEGMENT_DTYPE, CompactIndex
 from physioscale.streaming.selection import StreamRecording
 from physioscale.streaming.windows import WindowTable
 
 
 class DamagedShardError(InputError):
-    """Bytes of a shard are not those that were written."""
+    """A shard is missing, or its bytes are not those that were written."""
 
 
 class Stretch(NamedTuple):
@@ -132,20 +132,18 @@ class WindowReader:
             stretches[stretch.window].append(stretch)
         return Located(stretches, (low - begin).tolist(), (end - high).tolist())
 
-    def read(self, located: Located, out: Tensor, *, low: int, high: int) -> None:
-        """Read the windows [low, high) of a located batch into `out` (B, T, C) float32.
+    def read(self, located: Located, out: Tensor, *, window: int) -> None:
+        """Read one window of a located batch into its row of `out` (B, T, C) float32.
 
         Raises:
-            DamagedShardError: a block's checksum differs, or the shard is too short.
-            MissingInputError: the shard is not there.
+            DamagedShardError: a block's checksum differs, or the shard is too short or missing.
         """
-        for window in range(low, high):
-            signal = out[window]
-            for stretch in located.stretches[window]:
-                self._read_stretch(stretch, signal.narrow(0, stretch.target, stretch.num_rows))
-            before, behind = located.before[window], located.behind[window]
-            if before or behind:
-                reflect(signal, before=before, behind=behind)
+        signal = out[window]
+        for stretch in located.stretches[window]:
+            self._read_stretch(stretch, signal.narrow(0, stretch.target, stretch.num_rows))
+        before, behind = located.before[window], located.behind[window]
+        if before or behind:
+            reflect(signal, before=before, behind=behind)
 
     def close(self) -> None:
         """Close the shards."""
@@ -265,7 +263,7 @@ class WindowReader:
                 try:
                     self._files[number, shard] = os.open(path, os.O_RDONLY)
                 except FileNotFoundError:
-                    raise MissingInputError(
+                    raise DamagedShardError(
                         f"{path.parent.name}/{path.name}",
                         found="no such shard",
                         expected="every shard that dataset.json names",

@@ -4,11 +4,12 @@ Worker processes are not used: handing a batch over in fresh shared memory costs
 it. A batch's memory is reused, so a batch is valid until the next one is asked for.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from physioscale.random import Draws
 from physioscale.streaming.batch import Batch
-from physioscale.streaming.reader import WindowReader
+from physioscale.streaming.reader import DamagedShardError, Located, WindowReader
 from physioscale.streaming.selection import StreamRecording
 from physioscale.streaming.windows import WindowTable
 
@@ -36,6 +37,19 @@ class Request:
     epoch: int
 
 
+_Damage = dict[int, DamagedShardError]
+"""Row in the batch -> what is wrong with the window."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A micro-batch that is being read."""
+
+    request: Request
+    signal: Tensor
+    futures: list[Future[_Damage]]
+
+
 class BatchRing:
     """Reads requests ahead of the consumer with `threads` threads into `slots` buffers."""
 
@@ -48,6 +62,7 @@ class BatchRing:
         seed: int,
         threads: int,
         slots: int,
+        damage_budget: int = 0,
         pin: bool = False,
     ) -> None:
         self._reader = reader
@@ -56,55 +71,88 @@ class BatchRing:
         self._seed = seed
         self._threads = threads
         self._num_slots = max(2, slots)
+        self._damage_budget = damage_budget
         self._pin = pin
-        self._slots: list[Tensor] = []
         self.wait_s = 0.0
         """Seconds that the consumer has waited for a batch so far."""
+        self.damaged: dict[int, str] = {}
+        """Damaged windows met so far, by number, with what was wrong."""
 
     def batches(self, requests: Iterator[Request]) -> Iterator[Batch]:
-        """Yield a batch per request, in order."""
-        self._slots = [torch.empty(0) for _ in range(self._num_slots)]
-        pending: deque[tuple[Batch, list[Future[None]]]] = deque()
+        """Yield a batch per request, in order.
+
+        Raises:
+            DamagedShardError: a window cannot be read and the budget is spent, or no window of a
+                micro-batch can be read.
+        """
+        slots = [torch.empty(0) for _ in range(self._num_slots)]
+        pending: deque[_Pending] = deque()
         with ThreadPoolExecutor(self._threads, thread_name_prefix="read") as pool:
             try:
                 for number, request in enumerate(requests):
-                    pending.append(self._submit(pool.submit, request, number % self._num_slots))
+                    signal = self._buffer(slots, number % self._num_slots, request)
+                    pending.append(self._submit(pool.submit, request, signal))
                     # The slot that the consumer holds is filled again only when it comes back for
                     # the next batch.
                     if len(pending) == self._num_slots:
-                        yield self._finish(*pending.popleft())
+                        yield self._finish(pending.popleft())
                 while pending:
-                    yield self._finish(*pending.popleft())
+                    yield self._finish(pending.popleft())
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _submit(
-        self, submit: Callable[..., Future[None]], request: Request, slot: int
-    ) -> tuple[Batch, list[Future[None]]]:
-        bucket = self._table.buckets[request.bucket]
+        self, submit: Callable[..., Future[_Damage]], request: Request, signal: Tensor
+    ) -> _Pending:
         count = len(request.windows)
-        times = bucket.window_samples + 2 * bucket.margin_samples
-        signal = self._buffer(slot, (count, times, bucket.num_channels))
         located = self._reader.locate(request.windows, bucket=request.bucket)
         bounds = np.linspace(0, count, min(self._threads, count) + 1).astype(int).tolist()
         futures = [
-            submit(self._reader.read, located, signal, low=low, high=high)
+            submit(self._fill, located, signal, low=low, high=high)
             for low, high in pairwise(bounds)
         ]
-        return self._describe(request, signal), futures
+        return _Pending(request, signal, futures)
 
-    def _finish(self, batch: Batch, futures: list[Future[None]]) -> Batch:
+    def _fill(self, located: Located, signal: Tensor, *, low: int, high: int) -> _Damage:
+        """Read the windows [low, high) of a batch; return those that cannot be read."""
+        damage: _Damage = {}
+        for window in range(low, high):
+            try:
+                self._reader.read(located, signal, window=window)
+            except DamagedShardError as error:
+                damage[window] = error
+        return damage
+
+    def _finish(self, pending: _Pending) -> Batch:
         began = time.perf_counter()
-        for future in futures:
-            future.result()
+        damage: _Damage = {}
+        for future in pending.futures:
+            damage.update(future.result())
         self.wait_s += time.perf_counter() - began
-        return batch
+        request = self._replace(pending, damage) if damage else pending.request
+        return self._describe(request, pending.signal)
 
-    def _buffer(self, slot: int, shape: tuple[int, int, int]) -> Tensor:
-        numel = shape[0] * shape[1] * shape[2]
-        if self._slots[slot].numel() < numel:
-            self._slots[slot] = torch.empty(numel, dtype=torch.float32, pin_memory=self._pin)
-        return self._slots[slot][:numel].view(shape)
+    def _replace(self, pending: _Pending, damage: _Damage) -> Request:
+        """Put the next readable window of the micro-batch in the place of each damaged one."""
+        windows = pending.request.windows.copy()
+        whole = [place for place in range(len(windows)) if place not in damage]
+        for place, error in sorted(damage.items()):
+            self.damaged[int(windows[place])] = str(error)
+            if len(self.damaged) > self._damage_budget or not whole:
+                raise error
+            spare = next((other for other in whole if other > place), whole[0])
+            pending.signal[place] = pending.signal[spare]
+            windows[place] = windows[spare]
+        return replace(pending.request, windows=windows)
+
+    def _buffer(self, slots: list[Tensor], slot: int, request: Request) -> Tensor:
+        bucket = self._table.buckets[request.bucket]
+        times = bucket.window_samples + 2 * bucket.margin_samples
+        shape = (len(request.windows), times, bucket.num_channels)
+        numel = math.prod(shape)
+        if slots[slot].numel() < numel:
+            slots[slot] = torch.empty(numel, dtype=torch.float32, pin_memory=self._pin)
+        return slots[slot][:numel].view(shape)
 
     def _describe(self, request: Request, signal: Tensor) -> Batch:
         bucket = self._table.buckets[request.bucket]

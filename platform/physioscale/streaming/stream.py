@@ -212,6 +212,7 @@ class Stream:
             seed=self._config.seed,
             threads=self._config.data.reader_threads,
             slots=self._config.data.ring_batches,
+            damage_budget=self._config.data.damage_budget,
             pin=self._pin,
         )
 
@@ -229,6 +230,11 @@ class StepLoader:
     def wait_s(self) -> float:
         """Seconds that the consumer has waited for batches so far."""
         return self._ring.wait_s
+
+    @property
+    def damaged(self) -> dict[int, str]:
+        """Damaged windows that were replaced so far, by number, with what was wrong."""
+        return self._ring.damaged
 
     def __len__(self) -> int:
         # Counted from step 0: a trainer that resumes counts the batches it had before as well.

@@ -15,6 +15,7 @@ LAUNCH_KEYS = (
     "run",
     "tracking",
     "data.cache_dir",
+    "data.damage_budget",
     "data.micro_batch",
     "data.reader_threads",
     "data.ring_batches",

@@ -55,7 +55,8 @@ def _conclude(result: "RunResult", arguments: argparse.Namespace) -> None:
     elif result.finished:
         print(f"finished: {result.step} steps in {result.folder}")
         print(
-            f"next: physioscale evaluate {arguments.recipe} --checkpoint {result.folder} --task T"
+            f"next: physioscale evaluate {arguments.recipe} --checkpoint {result.folder} "
+            "--shards DIR --label task"
         )
     else:
         print(f"stopped after step {result.step} of {result.max_steps}, in {result.folder}")

@@ -2,6 +2,7 @@
 
     config.yaml      the resolved configuration of the newest launch
     run.json         versions, commit, shard sets, plan, parameters, and a row per launch
+    trained_on.json  whom and what it trains on, by hash: an evaluation compares its test with it
     metrics.jsonl    a row per global step
     checkpoints/     see physioscale.training.checkpoint
     tensorboard/, wandb/    views of metrics.jsonl
@@ -29,10 +30,12 @@ from physioscale import __version__
 from physioscale.config import RunConfig, config_hash, to_yaml
 from physioscale.config.identity import LAUNCH_KEYS
 from physioscale.contract import open_shard_set, publish_bytes
+from physioscale.contract.identity import Identities, identities
 from physioscale.errors import InputError
 
 CONFIG_FILE = "config.yaml"
 FACTS_FILE = "run.json"
+TRAINED_ON_FILE = "trained_on.json"
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 _PACKAGES = ("torch", "lightning", "deepspeed", "numpy", "mne", "pyarrow", "webdataset", "wandb")
@@ -52,6 +55,10 @@ class RunFolder:
     @property
     def facts(self) -> Path:
         return self.path / FACTS_FILE
+
+    @property
+    def trained_on(self) -> Path:
+        return self.path / TRAINED_ON_FILE
 
     @property
     def metrics(self) -> Path:
@@ -144,6 +151,7 @@ def record_launch(
         "parameters": parameters,
         "launches": launches,
     }
+    publish_bytes(run.trained_on, _trained_on(config))
     publish_bytes(run.config, to_yaml(config).encode())
     publish_bytes(run.facts, f"{json.dumps(facts, indent=2)}\n".encode())
     return len(launches)
@@ -180,6 +188,13 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
 def _shard_set(path: str) -> dict[str, str]:
     info = open_shard_set(path).info
     return {"path": path, "corpus": info.corpus, "checksum": info.checksum}
+
+
+def _trained_on(config: RunConfig) -> bytes:
+    found = Identities()
+    for path in config.data.shards:
+        found |= identities(open_shard_set(path), split="train")
+    return f"{json.dumps(found.to_json(), indent=2)}\n".encode()
 
 
 def _versions() -> dict[str, str]:

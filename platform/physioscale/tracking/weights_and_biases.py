@@ -2,7 +2,7 @@
 
 The id of the W&B run is kept in the run folder, so that every launch goes on with the same one. The
 axis is our own `step`: W&B drops what comes for an earlier value of its internal one, as after a
-launch that went back to a checkpoint.
+launch that went back to a checkpoint. Offline files are in `<run>/wandb/attempt-N/wandb`.
 """
 
 import json
@@ -29,12 +29,15 @@ class WandbView:
 
         config = launch.config
         mode: Any = config.tracking.wandb
+        # W&B names its folder by the second and overwrites one of that name.
+        place = launch.folder / "wandb" / f"attempt-{launch.attempt}"
+        place.mkdir(parents=True, exist_ok=True)
         values: Any = OmegaConf.to_container(OmegaConf.create(to_yaml(config)))
         self._run = wandb.init(
             project=config.tracking.wandb_project,
             id=stored_id(launch.folder),
             name=launch.folder.name,
-            dir=launch.folder,
+            dir=place,
             mode=mode,
             resume="allow",
             config=values,

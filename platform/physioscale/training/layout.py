@@ -87,12 +87,16 @@ def _accelerator(trainer: TrainerConfig) -> str:
 
 
 def _environment(trainer: TrainerConfig) -> ClusterEnvironment:
+    """Return who starts the ranks: torchrun, srun, or rank 0 itself."""
+    ranks = trainer.devices * trainer.nodes
     if TorchElasticEnvironment.detect():
+        _check_started("torchrun", int(os.environ["WORLD_SIZE"]), ranks)
         return TorchElasticEnvironment()
-    # `detect` warns on every machine that has srun, so it is asked inside a job only.
-    if "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect():
-        # Lightning's own handler would save inside a signal handler, on ranks at unlike steps.
-        return SLURMEnvironment(auto_requeue=False)
+    # One task is a shell or a batch script inside a job: it may start its own ranks.
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks > 1:
+        _check_started("srun", tasks, ranks)
+        return _slurm(trainer)
     if trainer.nodes > 1 and not {"MASTER_ADDR", "NODE_RANK"} <= os.environ.keys():
         raise InputError(
             "trainer.nodes",
@@ -101,6 +105,29 @@ def _environment(trainer: TrainerConfig) -> ClusterEnvironment:
             do="Submit the run through SLURM, or set trainer.nodes=1.",
         )
     return LightningEnvironment()
+
+
+def _slurm(trainer: TrainerConfig) -> SLURMEnvironment:
+    if os.environ.get("SLURM_NTASKS_PER_NODE") != str(trainer.devices):
+        raise InputError(
+            "trainer.devices",
+            found=f"{trainer.devices}, in a job with --ntasks-per-node="
+            f"{os.environ.get('SLURM_NTASKS_PER_NODE', '(not given)')}",
+            expected="a task per device",
+            do=f"Give srun or sbatch --ntasks-per-node={trainer.devices}.",
+        )
+    # Lightning's own handler would save inside a signal handler, on ranks at unlike steps.
+    return SLURMEnvironment(auto_requeue=False)
+
+
+def _check_started(launcher: str, started: int, ranks: int) -> None:
+    if started != ranks:
+        raise InputError(
+            "trainer.devices, trainer.nodes",
+            found=f"{ranks} ranks, but {launcher} started {started} processes",
+            expected="a process per rank",
+            do=f"Start as many with {launcher}, or change trainer.devices and trainer.nodes.",
+        )
 
 
 def _strategy(config: RunConfig) -> str:

@@ -16,24 +16,30 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """The first SIGTERM or SIGINT of this process; a second SIGINT interrupts at once."""
+    """The first SIGTERM or SIGINT of this process; a second SIGINT interrupts at once.
+
+    Made before Lightning starts and installed after it, so that its handlers are neither called
+    during training nor left behind.
+    """
 
     def __init__(self) -> None:
         self.signum = 0
-        self._previous: dict[signal.Signals, Any] = {}
+        """The signal, or 0."""
+        # Only a process's main thread may set handlers; in another one signals stay as they are.
+        main = threading.current_thread() is threading.main_thread()
+        self._before: dict[signal.Signals, Any] = (
+            {name: signal.getsignal(name) for name in SIGNALS} if main else {}
+        )
 
     def install(self) -> None:
-        """Take over the signals; only a process's main thread can, elsewhere nothing changes."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for name in SIGNALS:
-            self._previous[name] = signal.signal(name, self._on_signal)
+        """Take over the signals."""
+        for name in self._before:
+            signal.signal(name, self._on_signal)
 
     def restore(self) -> None:
-        """Give the signals back to those who had them."""
-        for name, handler in self._previous.items():
+        """Give the signals back to those who had them when this was made."""
+        for name, handler in self._before.items():
             signal.signal(name, handler)
-        self._previous = {}
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self.signum and signum == signal.SIGINT:

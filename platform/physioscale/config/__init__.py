@@ -11,6 +11,7 @@ from physioscale.config.run import (
     RunConfig,
     RunFolderConfig,
     ScheduleConfig,
+    SelectConfig,
     TrackingConfig,
     TrainerConfig,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "DataConfig",
     "OptimizerConfig",
     "ScheduleConfig",
+    "SelectConfig",
     "TrainerConfig",
     "TrackingConfig",
     "RunFolderConfig",

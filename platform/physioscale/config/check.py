@@ -13,7 +13,7 @@ from physioscale.config.run import RunConfig
 from physioscale.errors import InputError
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "load.normalise": ("none", "session", "window"),
+    "load.normalise": ("none", "session", "corpus", "window"),
     "optimizer.name": ("adamw", "stable_adamw"),
     "schedule.name": ("constant", "trapezoid"),
     "tracking.wandb": ("disabled", "offline", "online"),
@@ -39,6 +39,7 @@ POSITIVE = (
     "load.clip",
     "load.high_cut_hz",
     "load.low_cut_hz",
+    "load.notch_hz",
     "load.sampling_rate_hz",
     "optimizer.eps",
     "optimizer.lr",
@@ -76,6 +77,7 @@ def check_run(config: RunConfig) -> None:
             *_check_numbers(config),
             *_check_batch(config),
             *_check_band(config),
+            *_check_reference(config),
             *_check_optimizer(config),
         ]
     )
@@ -185,6 +187,19 @@ def _check_band(config: RunConfig) -> Iterator[InputError]:
             "load.high_cut_hz",
             high_hz,
             f"a corner not above half of load.sampling_rate_hz ({rate_hz} Hz)",
+        )
+
+
+def _check_reference(config: RunConfig) -> Iterator[InputError]:
+    load = config.load
+    if "average" in load.reference and len(load.reference) > 1:
+        yield _bad("load.reference", load.reference, "[average], or names of channels")
+    if load.reference and load.normalise in ("session", "corpus"):
+        yield InputError(
+            "load.normalise",
+            found=f"{load.normalise} with load.reference {load.reference}",
+            expected="window or none: stored statistics are those of the recording's own reference",
+            do="Change one of the two.",
         )
 
 

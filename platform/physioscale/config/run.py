@@ -43,11 +43,34 @@ class LoadConfig:
     """High-pass corner (Hz) of the load-time band-pass; None: none."""
     high_cut_hz: float | None = None
     """Low-pass corner (Hz) of the load-time band-pass; None: none."""
+    notch_hz: float | None = None
+    """Line frequency (Hz) that is taken out with its harmonics below half the rate; None: none."""
+    channels: list[str] | None = None
+    """Channels by name, in this order; recordings without one of them are left out (and counted).
+    None: all that the recipe accepts, in the order of the shards."""
+    reference: list[str] = field(default_factory=list)
+    """Channels whose mean is subtracted from every channel, or `average` for the mean of all;
+    empty: the reference of the recording is kept."""
     normalise: str = "none"
-    """none, session (z-score with the recording's statistics per channel in the band above) or
-    window (z-score per channel over the window)."""
+    """none, session (z-score with the recording's statistics per channel in the band above), corpus
+    (z-score with one deviation per channel type, pooled over the training subjects) or window
+    (z-score per channel over the window)."""
     clip: float | None = None
     """Values are limited to +- this after normalisation; None: not limited."""
+
+
+@dataclass
+class SelectConfig:
+    """Which recordings are read, decided on the tables before any sample is."""
+
+    corpora: list[str] | None = None
+    """Names of corpora; None: all."""
+    tasks: list[str] | None = None
+    """Tasks of recordings; None: all."""
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    """Label -> values of which a recording must have one, compared as text."""
+    max_quality: dict[str, float] = field(default_factory=dict)
+    """Name of a quality figure -> highest value; channels above it are left out (and counted)."""
 
 
 @dataclass
@@ -59,6 +82,8 @@ class DataConfig:
     weights: list[float] | None = None
     """Per shard set, how often an epoch takes each of its windows (2: twice; 0.25: a quarter, the
     next quarter in the next epoch); None: once."""
+    select: SelectConfig = field(default_factory=SelectConfig)
+    """Which recordings and channels of the shard sets are used."""
     window_s: float = 10.0
     """Window length (s)."""
     stride_s: float | None = None

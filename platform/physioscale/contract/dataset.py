@@ -173,6 +173,26 @@ def parse_dataset(data: bytes, *, where: str) -> DatasetInfo:
     return info
 
 
+def read_listed_file(shard_set: ShardSet, name: str) -> bytes:
+    """Return the content of a file that `dataset.json` lists, compared with its SHA-256.
+
+    Raises:
+        MissingInputError: there is no such file.
+        InputError: the content differs.
+    """
+    path = shard_set.path / name
+    if not path.is_file():
+        raise MissingInputError(
+            f"{shard_set.path.name}/{name}", found="no such file", expected=_CANONICAL, do=_RESTORE
+        )
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != shard_set.info.files.get(name):
+        raise InputError(
+            f"{shard_set.path.name}/{name}", found=_CHANGED, expected=_CANONICAL, do=_RESTORE
+        )
+    return data
+
+
 def declared_members(info: DatasetInfo) -> Sequence[str]:
     """Return the names of all members that a sample of the set may have."""
     return (*REQUIRED_MEMBERS, *sorted(info.members))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from physioscale.random import Draws
+from physioscale.streaming.selection import StoredFilters
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Batch:
     """One micro-batch of one rank."""
 
     signal: Tensor
-    """(B, C, T) float32 in the channels' unit (V for EEG); a transposed view, times outermost."""
+    """(B, C, T) float32 in the channels' unit (V for EEG), in memory times before channels. Before
+    the load pipeline `num_references` more channels follow."""
     positions_m: Tensor
     """(B, C, 3) float32 in metres, NaN where unknown."""
     mean: Tensor
@@ -39,8 +41,10 @@ class Batch:
     """Rate of `signal` as it is now."""
     margin: tuple[int, int]
     """Samples before and behind the window that are still in `signal`."""
-    stored_band_hz: tuple[float | None, float | None]
-    """High-pass and low-pass corner already applied to the shards."""
+    stored: StoredFilters
+    """Filters already applied to the shards."""
+    num_references: int
+    """Trailing channels of `signal` that the load pipeline subtracts and drops."""
     window_ids: NDArray[np.int64]
     """(B,) number of each window in the stream."""
     recording_rows: NDArray[np.int64]

@@ -3,13 +3,15 @@
 In:  a `Batch` whose signal (B, C, T) carries margins, at the shards' rate and band.
 Out: the same batch at the recipe's rate and band, margins cut, normalised, clipped.
 
-Order: band-pass, resample, normalise, clip. A corner that the shards already have is not applied
-twice, nor a low-pass at or above half the rate. Away from the ends of a recording the result equals
-the offline conversion with the same corners (the same kernels, valid samples only).
+Order: re-reference, band-pass, notch, resample, normalise, clip. A filter that the shards already
+have is not applied twice, nor a low-pass at or above half the rate. Away from the ends of a
+recording the result equals the offline conversion with the same settings (the same kernels, valid
+samples only).
 """
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,17 +22,17 @@ from physioscale.config import LoadConfig
 from physioscale.signal import (
     fir_kernel,
     margin_samples,
+    notch_kernel,
     rational_ratio,
     resample_margin_samples,
     resampling_kernel,
 )
 from physioscale.signal.device import apply_fir_torch, resample_torch
 from physioscale.streaming.batch import Batch
+from physioscale.streaming.selection import StoredFilters
 
 # Added to a standard deviation of exactly 0 (a flat channel), as REVE's released code does.
 _FLAT_STD = 1e-10
-
-Band = tuple[float | None, float | None]
 
 
 class LoadPipeline:
@@ -38,28 +40,36 @@ class LoadPipeline:
 
     def __init__(self, config: LoadConfig) -> None:
         self.config = config
-        self._kernels: dict[tuple[str, float, Band, torch.device], Tensor | None] = {}
+        self._kernels: dict[tuple[float, StoredFilters, torch.device], _Kernels] = {}
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the batch as the model wants it. No host synchronisation."""
-        rate, band = batch.sampling_rate_hz, batch.stored_band_hz
-        signal = batch.signal
-        kernel = self._kernel("band", rate, band, signal.device)
-        if kernel is not None:
+        rate, config = batch.sampling_rate_hz, self.config
+        kernels = self._kernels_of(rate, batch.stored, batch.signal.device)
+        signal = self._reference(batch)
+        for kernel in kernels.filters:
             signal = apply_fir_torch(signal, kernel)
-        resampling = self._kernel("rate", rate, band, signal.device)
-        if resampling is not None:
-            up, down = resampling_ratio(self.config, rate)
-            signal = resample_torch(signal, resampling, up=up, down=down)
+        if kernels.resampling is not None:
+            up, down = resampling_ratio(config, rate)
+            signal = resample_torch(signal, kernels.resampling, up=up, down=down)
         signal = self._normalise(signal, batch)
-        if self.config.clip is not None:
-            signal = signal.clamp(-self.config.clip, self.config.clip)
+        if config.clip is not None:
+            signal = signal.clamp(-config.clip, config.clip)
         return dataclasses.replace(
             batch,
             signal=signal,
-            sampling_rate_hz=self.config.sampling_rate_hz or rate,
+            sampling_rate_hz=config.sampling_rate_hz or rate,
             margin=(0, 0),
+            num_references=0,
         )
+
+    def _reference(self, batch: Batch) -> Tensor:
+        if not self.config.reference:
+            return batch.signal
+        if batch.num_references == 0:
+            return batch.signal - batch.signal.mean(dim=1, keepdim=True)
+        kept, references = batch.signal.tensor_split([-batch.num_references], dim=1)
+        return kept - references.mean(dim=1, keepdim=True)
 
     def _normalise(self, signal: Tensor, batch: Batch) -> Tensor:
         if self.config.normalise == "none":
@@ -71,23 +81,34 @@ class LoadPipeline:
             mean, std = batch.mean.unsqueeze(-1), batch.std.unsqueeze(-1)
         return (signal - mean) / torch.where(std == 0, _FLAT_STD, std)
 
-    def _kernel(self, kind: str, rate: float, band: Band, device: torch.device) -> Tensor | None:
-        place = (kind, rate, band, device)
+    def _kernels_of(self, rate: float, stored: StoredFilters, device: torch.device) -> "_Kernels":
+        place = (rate, stored, device)
         if place not in self._kernels:
-            if kind == "band":
-                kernel = _band_kernel(rate, *_missing_corners(self.config, rate, band))
-            else:
-                kernel = _rate_kernel(*resampling_ratio(self.config, rate))
-            self._kernels[place] = None if kernel is None else torch.from_numpy(kernel).to(device)
+            filters = [
+                torch.from_numpy(kernel).to(device)
+                for kernel in _filter_kernels(self.config, rate, stored)
+            ]
+            resampling = _rate_kernel(*resampling_ratio(self.config, rate))
+            self._kernels[place] = _Kernels(
+                filters, None if resampling is None else torch.from_numpy(resampling).to(device)
+            )
         return self._kernels[place]
 
 
-def load_margin(load: LoadConfig, rate_hz: float, *, stored_band_hz: Band) -> int:
+class _Kernels(NamedTuple):
+    """Kernels on a device, in the order in which they are applied."""
+
+    filters: list[Tensor]
+    resampling: Tensor | None
+
+
+def load_margin(load: LoadConfig, rate_hz: float, *, stored: StoredFilters) -> int:
     """Return how many stored samples the pipeline needs on each side of a window."""
-    kernel = _band_kernel(rate_hz, *_missing_corners(load, rate_hz, stored_band_hz))
     up, down = resampling_ratio(load, rate_hz)
     resampling = 0 if (up, down) == (1, 1) else resample_margin_samples(up=up, down=down)
-    return resampling + (0 if kernel is None else margin_samples(kernel))
+    return resampling + sum(
+        margin_samples(kernel) for kernel in _filter_kernels(load, rate_hz, stored)
+    )
 
 
 def resampling_ratio(load: LoadConfig, rate_hz: float) -> tuple[int, int]:
@@ -97,22 +118,32 @@ def resampling_ratio(load: LoadConfig, rate_hz: float) -> tuple[int, int]:
     return rational_ratio(rate_hz, load.sampling_rate_hz)
 
 
-def _missing_corners(load: LoadConfig, rate_hz: float, stored: Band) -> Band:
-    """Return the corners that the shards do not have yet and that lie below half the rate."""
-    low = None if load.low_cut_hz is None or load.low_cut_hz == stored[0] else load.low_cut_hz
+def _filter_kernels(
+    load: LoadConfig, rate_hz: float, stored: StoredFilters
+) -> list[NDArray[np.float64]]:
+    """Return the kernels of the filters that the shards do not have yet."""
+    low = None if load.low_cut_hz == stored.low_cut_hz else load.low_cut_hz
     high = load.high_cut_hz
-    if high is not None and (high == stored[1] or high >= rate_hz / 2):
+    if high is not None and (high == stored.high_cut_hz or high >= rate_hz / 2):
         high = None
-    return low, high
+    kernels = []
+    if low is not None or high is not None:
+        kernels.append(_band_kernel(rate_hz, low, high))
+    if load.notch_hz is not None and load.notch_hz not in stored.notch_hz:
+        kernels.append(_notch_kernel(rate_hz, load.notch_hz))
+    return kernels
 
 
 @functools.cache
 def _band_kernel(
     rate_hz: float, low_hz: float | None, high_hz: float | None
-) -> NDArray[np.float64] | None:
-    if low_hz is None and high_hz is None:
-        return None
+) -> NDArray[np.float64]:
     return fir_kernel(rate_hz, low_hz=low_hz, high_hz=high_hz)
+
+
+@functools.cache
+def _notch_kernel(rate_hz: float, line_hz: float) -> NDArray[np.float64]:
+    return notch_kernel(rate_hz, line_hz=line_hz)
 
 
 @functools.cache

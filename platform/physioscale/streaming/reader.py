@@ -94,7 +94,9 @@ class WindowReader:
         self._set_of_recording = np.array(self._set_numbers, dtype=np.int64)
         self._stored_channels = np.array([r.stored_channels for r in recordings], dtype=np.int64)
         self._columns = [
-            None if len(r.columns) == r.stored_channels else torch.from_numpy(r.columns)
+            None
+            if np.array_equal(r.columns, np.arange(r.stored_channels))
+            else torch.from_numpy(r.columns)
             for r in recordings
         ]
         self._table = table

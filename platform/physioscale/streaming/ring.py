@@ -148,7 +148,7 @@ class BatchRing:
     def _buffer(self, slots: list[Tensor], slot: int, request: Request) -> Tensor:
         bucket = self._table.buckets[request.bucket]
         times = bucket.window_samples + 2 * bucket.margin_samples
-        shape = (len(request.windows), times, bucket.num_channels)
+        shape = (len(request.windows), times, bucket.num_channels + bucket.num_references)
         numel = math.prod(shape)
         if slots[slot].numel() < numel:
             slots[slot] = torch.empty(numel, dtype=torch.float32, pin_memory=self._pin)
@@ -171,7 +171,8 @@ class BatchRing:
             epoch=request.epoch,
             sampling_rate_hz=bucket.sampling_rate_hz,
             margin=(bucket.margin_samples, bucket.margin_samples),
-            stored_band_hz=bucket.stored_band_hz,
+            stored=bucket.stored,
+            num_references=bucket.num_references,
             window_ids=request.windows,
             recording_rows=rows,
             start_s=self._table.starts_s(request.windows),

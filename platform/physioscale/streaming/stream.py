@@ -62,9 +62,7 @@ def open_stream(
     shard_sets = [open_shard_set(path) for path in config.data.shards]
     for shard_set in shard_sets:
         check_accepts(config.accepts, shard_set)
-    recordings, left_out = select_recordings(
-        shard_sets, accepts=config.accepts, load=config.load, split=split
-    )
+    recordings, left_out = select_recordings(shard_sets, config=config, split=split)
     if not recordings:
         raise _nothing_to_read(shard_sets, split, left_out)
     return Stream(
@@ -202,7 +200,8 @@ class Stream:
     def _identity(self) -> str:
         data = self._config.data
         sets = [shard_set.info.checksum for shard_set in self.shard_sets]
-        return repr((sets, self.split, data.window_s, data.stride_s, self._config.accepts))
+        rules = (self._config.accepts, data.select, self._config.load)
+        return repr((sets, self.split, data.window_s, data.stride_s, rules))
 
     def _ring(self) -> BatchRing:
         return BatchRing(

@@ -20,7 +20,7 @@ from physioscale.config import LoadConfig
 from physioscale.errors import InputError
 from physioscale.streaming.compact import CompactIndex, run_starts
 from physioscale.streaming.load import load_margin, resampling_ratio
-from physioscale.streaming.selection import StreamRecording
+from physioscale.streaming.selection import StoredFilters, StreamRecording
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,11 @@ class Bucket:
     """Windows of one shape, which can share a batch."""
 
     num_channels: int
+    """C: channels that the model gets."""
+    num_references: int
+    """R: channels that are read only to be subtracted."""
     sampling_rate_hz: float
-    stored_band_hz: tuple[float | None, float | None]
+    stored: StoredFilters
     window_samples: int
     stride_samples: int
     margin_samples: int
@@ -106,12 +109,13 @@ def bucket_of(
             do="Choose a multiple of 1 s.",
         )
     return Bucket(
-        num_channels=len(recording.columns),
+        num_channels=len(recording.channel_names),
+        num_references=recording.num_references,
         sampling_rate_hz=rate,
-        stored_band_hz=recording.stored_band_hz,
+        stored=recording.stored,
         window_samples=window,
         stride_samples=stride,
-        margin_samples=load_margin(load, rate, stored_band_hz=recording.stored_band_hz),
+        margin_samples=load_margin(load, rate, stored=recording.stored),
     )
 
 
@@ -125,10 +129,15 @@ def enumerate_windows(
 ) -> WindowTable:
     """Enumerate the windows of `recordings` over their shard sets."""
     buckets: dict[Bucket, int] = {}
-    known: dict[tuple[int, float, tuple[float | None, float | None]], int] = {}
+    known: dict[tuple[int, int, float, StoredFilters], int] = {}
     of_recording = np.empty(len(recordings), dtype=np.int64)
     for row, recording in enumerate(recordings):
-        shape = (len(recording.columns), recording.sampling_rate_hz, recording.stored_band_hz)
+        shape = (
+            len(recording.channel_names),
+            recording.num_references,
+            recording.sampling_rate_hz,
+            recording.stored,
+        )
         if shape not in known:
             bucket = bucket_of(recording, load=load, window_s=window_s, stride_s=stride_s)
             known[shape] = buckets.setdefault(bucket, len(buckets))

@@ -261,7 +261,7 @@ def test_layout_of_ranks_that_does_not_divide_the_batch_is_refused() -> None:
         check_run(config)
     message = str(caught.value)
     assert "a batch of 16 windows for 3 devices x 2 nodes = 6 ranks, micro batch 4" in message
-    assert "Take 12 or 18 windows" in message
+    assert "Take 24 windows" in message
     assert "data.divisible_by: 8 with 3 devices x 2 nodes = 6 ranks" in message
 
 

@@ -166,7 +166,8 @@ def _check_shares(config: RunConfig, *, batch: int, layout: str) -> Iterator[Inp
             "data.batch_samples",
             found=found,
             expected="a batch that the ranks divide, so that all take the same steps",
-            do=f"Take {_multiple_near(batch, ranks)} windows, or another number of ranks.",
+            do=f"Take {_multiple_near(batch, math.lcm(ranks, data.divisible_by))} windows, or"
+            " another number of ranks.",
         )
     elif data.micro_batch is not None and (batch // ranks) % data.micro_batch:
         yield InputError(

@@ -1,0 +1,1 @@
+"""Commands of the converters, found through the entry-point group `physioscale.commands`."""

@@ -41,6 +41,8 @@ class Schema:
     files: list[str] = field(default_factory=list)
     betas: list[float] = field(default_factory=lambda: [0.9])
     extra: dict[str, int] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, list[str]] = field(default_factory=dict)
     inner: Inner = field(default_factory=Inner)
     maybe: Inner | None = None
 
@@ -80,6 +82,11 @@ def run_config(**sections: Mapping[str, object]) -> RunConfig:
         ("betas=[1, 0.5]", "betas", [1.0, 0.5]),
         ("extra.a=3", "extra", {"a": 3}),
         ("extra={a: 3}", "extra", {"a": 3}),
+        ("limits.a=3", "limits", {"a": 3.0}),
+        ("limits={a: 3}", "limits", {"a": 3.0}),
+        ("labels.eyes=open", "labels", {"eyes": ["open"]}),
+        ("labels.eyes=[open, 'no']", "labels", {"eyes": ["open", "no"]}),
+        ("labels.day=2024_01", "labels", {"day": ["2024_01"]}),
         ("inner.size=${steps}", "inner", Inner(size=7)),
         ("inner={size: 4}", "inner", Inner(size=4)),
         ("maybe.size=4", "maybe", Inner(size=4)),
@@ -118,7 +125,11 @@ def test_value_of_a_float_field_is_a_float() -> None:
         ("betas=0.9", r"betas .*: 0.9; expected a list, each element a number"),
         ("betas=[x]", r"betas .*: the element 'x'; expected a list"),
         ("extra=3", r"extra .*: 3; expected a mapping, each value a whole number"),
-        ("extra.a.b=3", r"extra.a.b .*: 3; expected a mapping"),
+        ("extra.a.b=3", r"extra.a.b .*: a mapping; expected a mapping, each value a whole number"),
+        ("extra.a=x", r"extra.a .*: 'x'; expected a whole number"),
+        ("extra={a: x}", r"extra .*: a: 'x'; expected a mapping, each value a whole number"),
+        ("labels.n=[1]", r"labels.n .*: the element 1; .*each element text. Quote what"),
+        ("labels={n: [1]}", r"labels .*: n: the element 1; expected a mapping, each value a list"),
         ("inner=3", r"inner .*: 3; expected a mapping with size, share"),
         ("inner=null", r"inner .*: null; expected a mapping"),
         ("lr=${nope}", r"lr .*: '\$\{nope\}': .*not found; expected a reference"),
@@ -229,6 +240,7 @@ def test_good_run_passes_the_check() -> None:
         ("data", {"window_s": float("inf")}, r"data.window_s: inf; expected a number above 0"),
         ("data", {"stride_s": -1.0}, r"data.stride_s: -1.0; expected a number above 0"),
         ("data", {"micro_batch": 0}, r"data.micro_batch: 0; expected a number above 0"),
+        ("data", {"damage_budget": -1}, r"data.damage_budget: -1; expected a number not below 0"),
         ("trainer", {"devices": 0}, r"trainer.devices: 0; expected a number above 0"),
         ("optimizer", {"weight_decay": -1.0}, r"optimizer.weight_decay: -1.0; .*not below 0"),
         ("optimizer", {"betas": [0.9, 1.0]}, r"optimizer.betas: \[0.9, 1.0\]; expected two"),

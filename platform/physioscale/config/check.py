@@ -56,6 +56,7 @@ POSITIVE = (
 
 NOT_NEGATIVE = (
     "accepts.min_sampling_rate_hz",
+    "data.damage_budget",
     "optimizer.weight_decay",
     "schedule.cooldown_share",
     "schedule.final_lr",

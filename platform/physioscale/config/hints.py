@@ -22,8 +22,8 @@ def describe(hint: Any) -> str:
         words = f"one of {first_few([str(choice) for choice in get_args(inner)])}"
     elif element_of(inner) is not None:
         words = f"a list, each element {describe(element_of(inner))}"
-    elif get_origin(inner) is dict:
-        words = f"a mapping, each value {describe(get_args(inner)[1])}"
+    elif value_of(inner) is not None:
+        words = f"a mapping, each value {describe(value_of(inner))}"
     else:
         words = "a mapping" if inner is Any else str(inner)
     return f"{words} or null" if is_optional(hint) else words
@@ -46,6 +46,12 @@ def element_of(hint: Any) -> Any:
     """Return the type of a list's elements, or None if the hint is not a list."""
     inner = bare(hint)
     return get_args(inner)[0] if get_origin(inner) in (list, tuple) and get_args(inner) else None
+
+
+def value_of(hint: Any) -> Any:
+    """Return the type of a mapping's values, or None if the hint is not a mapping."""
+    inner = bare(hint)
+    return get_args(inner)[1] if get_origin(inner) is dict and get_args(inner) else None
 
 
 def first_few(names: Sequence[str], *, limit: int = 8) -> str:

@@ -17,18 +17,11 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from physioscale.config.hints import bare, describe, element_of, first_few, is_optional
+from physioscale.config.hints import bare, describe, first_few, is_optional, value_of
 from physioscale.config.problems import did_you_mean, raise_together
 from physioscale.config.settings import Setting
+from physioscale.config.values import as_written, is_reference, misfit, show, widened
 from physioscale.errors import InputError
-
-SCALARS: dict[Any, tuple[type, ...]] = {
-    bool: (bool,),
-    int: (int,),
-    float: (float, int),
-    str: (str,),
-}
-"""Types of a YAML value that a field of a type takes; nothing else is converted."""
 
 SchemaT = TypeVar("SchemaT")
 
@@ -77,7 +70,7 @@ def unresolved(
             do="It has no default: write it in the recipe's YAML or as key=value.",
         )
     for setting in settings:
-        problem = _follow(root, setting) if _is_reference(setting.value) else None
+        problem = _follow(root, setting) if is_reference(setting.value) else None
         if problem is not None:
             yield problem
 
@@ -99,7 +92,7 @@ def _set(root: DictConfig, setting: Setting) -> InputError | None:
             if not rest:
                 return _set_section(root, node, hint, setting)
             node = _section(node, key, hint)
-        elif rest and typing.get_origin(bare(hint)) is not dict:
+        elif rest and value_of(hint) is None:
             dotted = ".".join(setting.keys[: depth + 1])
             return _wrong(setting, found="a mapping", hint=hint, key=dotted)
         else:
@@ -119,52 +112,30 @@ def _set_section(
     if setting.value is None and is_optional(hint):
         node[setting.keys[-1]] = None
         return None
-    return _wrong(setting, found=_show(setting.value), hint=hint, key=setting.key)
+    return _wrong(setting, found=show(setting.value), hint=hint, key=setting.key)
 
 
 def _set_leaf(
     node: DictConfig, key: str, hint: Any, setting: Setting, rest: tuple[str, ...]
 ) -> InputError | None:
-    value = _nested(node, key, rest, setting.value) if rest else _value_for(hint, setting)
-    if value is None and not is_optional(hint):
-        return _wrong(setting, found="null", hint=hint, key=setting.key)
-    misfit = _misfit(hint, value)
-    if misfit is not None:
-        return _wrong(setting, found=misfit, hint=hint, key=setting.key)
+    inner = hint
+    for _ in rest:
+        inner = value_of(inner)
+    if rest and inner is None:
+        return _wrong(setting, found="a mapping", hint=hint, key=setting.key)
+    value = as_written(inner, setting)
+    if value is None and not is_optional(inner):
+        return _wrong(setting, found="null", hint=inner, key=setting.key)
+    found = misfit(inner, value)
+    if found is not None:
+        do = "Quote what is meant as text." if "text" in describe(inner) else "Correct the value."
+        return _wrong(setting, found=found, hint=inner, key=setting.key, do=do)
+    value = widened(inner, value)
     try:
-        node[key] = _widened(hint, value)
+        node[key] = _nested(node, key, rest, value) if rest else value
     except OmegaConfBaseException:
-        return _wrong(setting, found=_show(setting.value), hint=hint, key=setting.key)
+        return _wrong(setting, found=show(setting.value), hint=inner, key=setting.key)
     return None
-
-
-def _misfit(hint: Any, value: Any) -> str | None:
-    """Return what does not fit of a scalar or a list of scalars, which OmegaConf would convert."""
-    inner, element = bare(hint), element_of(hint)
-    if element is not None and isinstance(value, list):
-        found = next((part for part in value if _misfit(element, part) is not None), None)
-        return None if found is None else f"the element {_show(found)}"
-    if value is None or _is_reference(value) or inner not in SCALARS:
-        return None
-    return None if type(value) in SCALARS[inner] else _show(value)
-
-
-def _widened(hint: Any, value: Any) -> Any:
-    """Return whole numbers as floats where floats are asked for."""
-    if isinstance(value, list) and element_of(hint) is not None:
-        return [_widened(element_of(hint), part) for part in value]
-    return float(value) if bare(hint) is float and type(value) is int else value
-
-
-def _value_for(hint: Any, setting: Setting) -> Any:
-    """Return the text as written for a text field, and one text as a list of one."""
-    if setting.value is None or setting.text is None or _is_reference(setting.value):
-        return setting.value
-    if bare(hint) is str:
-        return setting.text
-    if element_of(hint) is str and not isinstance(setting.value, list):
-        return [setting.text]
-    return setting.value
 
 
 def _nested(node: DictConfig, key: str, rest: tuple[str, ...], value: Any) -> Any:
@@ -222,7 +193,7 @@ def _follow(root: DictConfig, setting: Setting) -> InputError | None:
     except OmegaConfBaseException as error:
         return InputError(
             f"{setting.key} ({setting.source})",
-            found=f"{_show(setting.value)}: {str(error).splitlines()[0]}",
+            found=f"{show(setting.value)}: {str(error).splitlines()[0]}",
             expected="a reference to another key of this configuration, of the same type",
             do="Write it as ${section.key}.",
         )
@@ -255,14 +226,3 @@ def _present(node: DictConfig, key: str) -> Any:
 
 def _is_section(node: Any) -> typing.TypeGuard[DictConfig]:
     return isinstance(node, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(node))
-
-
-def _is_reference(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(_is_reference(element) for element in value)
-    return isinstance(value, str) and "${" in value
-
-
-def _show(value: Any) -> str:
-    text = "null" if value is None else repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -40,8 +40,8 @@ def find_checkpoint(path: Path) -> Checkpoint:
         MissingInputError: there is no such folder, or nothing in it; lists those that exist.
         InputError: a file of the checkpoint is missing or was changed.
     """
-    # Absolute, so that a checkpoint named from inside its run still has a run above it.
-    folder = path.absolute()
+    # A checkpoint that is named from inside its run still has a run above it.
+    folder = path if len(path.parts) > 2 else path.absolute()
     if (folder / CONFIG_FILE).is_file():
         run = RunFolder(folder)
         checkpoints = list_checkpoints(run.checkpoints)

@@ -13,6 +13,9 @@ from lightning.pytorch.strategies import (
 
 from physioscale.training.layout import RankLayout
 
+# Numbers per bucket. The default of 2e8 is for GPUs: here it fills two buffers of 0.8 GB a step.
+_CPU_BUCKETS = {"reduce_bucket_size": 5_000_000, "allgather_bucket_size": 5_000_000}
+
 
 def make_strategy(layout: RankLayout) -> Strategy:
     """Return the strategy of a layout."""
@@ -29,6 +32,7 @@ def make_strategy(layout: RankLayout) -> Strategy:
     if layout.accelerator == "cpu":
         # DeepSpeed reads this when it is imported.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        settings |= _CPU_BUCKETS
         return CpuDeepSpeedStrategy(process_group_backend="gloo", **settings)
     return DeepSpeedStrategy(**settings)
 
@@ -46,6 +50,10 @@ class CpuDeepSpeedStrategy(DeepSpeedStrategy):
         self.setup_distributed()
 
     def setup_distributed(self) -> None:
+        import deepspeed
+
+        # Where a compiler is found DeepSpeed would build this op, which training does not use.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.set_world_ranks()
         self._init_deepspeed_distributed()
 

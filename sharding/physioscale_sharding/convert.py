@@ -9,8 +9,8 @@ one that finds all of them done merges.
 """
 
 import errno
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,54 +23,22 @@ from physioscale.contract import (
 )
 from physioscale.errors import InputError
 from physioscale_sharding.claims import claimed
-from physioscale_sharding.corpus import Corpus, CorpusDefinition, find_recordings
-from physioscale_sharding.identity import DEFAULT_KEY, are_public
 from physioscale_sharding.merge import Merged, merge
-from physioscale_sharding.plan import (
-    Plan,
-    Scanned,
-    differing_parts,
-    hash_json,
-    make_plan,
-    package_versions,
-    request_parts,
-)
+from physioscale_sharding.plan import Plan, differing_parts, hash_json, package_versions
 from physioscale_sharding.pool import run_jobs
-from physioscale_sharding.process import Conversion
-from physioscale_sharding.profile import NamedProfile
-from physioscale_sharding.quarantine import Quarantined, rejected
+from physioscale_sharding.request import Found, Progress, Request, find, plan_corpus, silent
 from physioscale_sharding.work import (
     DONE_FOLDER,
     WORK_FOLDER,
     ItemJob,
-    ScanJob,
     WorkFolder,
     convert_item,
     read_result,
-    scan,
 )
 
-Progress = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
-"""(what, total, unit) -> a context that yields a function told how much was done."""
-
-_SCANNED_AT_ONCE = 32
 _WAIT_FOR_DEAD_S = 2.0
 _WAIT_FOR_OTHERS_S = 24 * 3600.0
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to convert, and how."""
-
-    root: Path
-    definition: CorpusDefinition
-    corpus: str
-    """Name of the corpus in the shard set."""
-    profile: NamedProfile
-    subject_pattern: str | None = None
-    key: bytes = DEFAULT_KEY
-    """Secret of the keyed hashes."""
 
 
 @dataclass(frozen=True)
@@ -83,22 +51,6 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A request with what is in its corpus folder."""
-
-    corpus: Corpus
-    conversion: Conversion
-    profile: NamedProfile
-    parts: dict[str, str]
-    """Hash of each part of the request."""
-
-    @property
-    def num_files(self) -> int:
-        """Files that are recordings or look like one."""
-        return len(self.corpus.recordings) + len(self.corpus.rejected)
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What a conversion came to."""
 
@@ -108,58 +60,6 @@ class Outcome:
     info: DatasetInfo | None
     """The shard set; None where there is none (yet)."""
     num_items_left: int = 0
-
-
-def silent(what: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
-    """Show no progress."""
-
-    @contextmanager
-    def context() -> Iterator[Callable[[int], None]]:
-        yield lambda done: None
-
-    return context()
-
-
-def find(request: Request) -> Found:
-    """Return the recordings of a request's corpus.
-
-    Raises:
-        InputError: no such folder, or not a single recording in it.
-    """
-    corpus = find_recordings(
-        request.root, definition=request.definition, subject_pattern=request.subject_pattern
-    )
-    _check_not_empty(corpus)
-    profile = request.profile.profile
-    conversion = Conversion(
-        root=request.root,
-        corpus=request.corpus,
-        definition=request.definition,
-        profile=profile,
-        public=are_public(corpus.recordings, subject_ids=profile.subject_ids),
-        key=request.key,
-    )
-    parts = request_parts(corpus, conversion=conversion, profile=request.profile)
-    return Found(corpus, conversion, request.profile, parts)
-
-
-def plan_corpus(found: Found, *, num_workers: int, progress: Progress = silent) -> Plan:
-    """Read every header and return the plan; nothing is written."""
-    recordings = found.corpus.recordings
-    jobs = [
-        ScanJob(found.conversion, recordings[at : at + _SCANNED_AT_ONCE])
-        for at in range(0, len(recordings), _SCANNED_AT_ONCE)
-    ]
-    scanned: list[Scanned] = []
-    lost = [rejected(one.path, reason=one.reason) for one in found.corpus.rejected]
-    with progress("read headers", len(recordings), "files") as advance:
-        for _, results in run_jobs(scan, jobs, num_workers=num_workers):
-            scanned += [one for one in results if isinstance(one, Scanned)]
-            lost += [one for one in results if isinstance(one, Quarantined)]
-            advance(len(results))
-    return make_plan(
-        recordings, scanned, request=found.parts, quarantined=lost, profile=found.profile
-    )
 
 
 def convert_corpus(
@@ -289,19 +189,6 @@ def _difference(info: DatasetInfo, found: Found) -> str:
     ]
     named = [name for differs, name in checks if differs]
     return " and ".join(named) or "content of the corpus folder"
-
-
-def _check_not_empty(corpus: Corpus) -> None:
-    if corpus.recordings:
-        return
-    first = corpus.rejected[0]
-    raise InputError(
-        str(corpus.root),
-        found=f"no recording that can be taken; {len(corpus.rejected)} files were rejected "
-        f"(first: {first.path}: {first.reason})",
-        expected="at least one EDF or BDF file",
-        do="Name the folder that holds the recordings, or mend what the reason names.",
-    )
 
 
 def _check_free(out: Path, work: WorkFolder) -> None:

@@ -39,7 +39,7 @@ from physioscale.errors import InputError
 from physioscale_sharding.identity import keyed_hash
 from physioscale_sharding.plan import Plan, package_versions
 from physioscale_sharding.pooled import corpus_statistics
-from physioscale_sharding.process import Conversion
+from physioscale_sharding.prepare import Conversion
 from physioscale_sharding.profile import NamedProfile
 from physioscale_sharding.quarantine import Quarantined, write_quarantine
 from physioscale_sharding.work import ItemResult, WorkFolder, read_result

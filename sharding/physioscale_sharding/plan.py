@@ -18,7 +18,7 @@ from typing import Any
 from physioscale import __version__
 from physioscale.contract import SCHEMA_VERSION, SPLITS
 from physioscale_sharding.corpus import Corpus, SourceRecording
-from physioscale_sharding.process import Conversion
+from physioscale_sharding.prepare import Conversion
 from physioscale_sharding.profile import NamedProfile
 from physioscale_sharding.quarantine import Quarantined
 from physioscale_sharding.split import assign_splits

@@ -9,6 +9,7 @@ writing after `kill -9` would meet the rerun's files.
 """
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -50,7 +51,7 @@ def run_jobs(
     context = get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     executor = ProcessPoolExecutor(
-        min(num_workers, len(jobs)), mp_context=context, initializer=_end_with_parent
+        min(num_workers, len(jobs)), mp_context=context, initializer=_start_worker
     )
     try:
         yield from _finished({executor.submit(function, job): n for n, job in enumerate(jobs)})
@@ -72,7 +73,9 @@ def _finished(futures: dict[Future[ResultT], int]) -> Iterator[tuple[int, Result
         ) from None
 
 
-def _end_with_parent() -> None:
+def _start_worker() -> None:
+    # Ctrl-C reaches every process of the terminal; a worker has nothing to say about it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = parent_process()
     if parent is None:
         return

@@ -33,7 +33,8 @@ from physioscale.errors import InputError
 from physioscale_sharding.claims import claimed
 from physioscale_sharding.corpus import SourceRecording
 from physioscale_sharding.plan import PlanItem, Scanned
-from physioscale_sharding.process import Conversion, Segment, convert, prepare
+from physioscale_sharding.prepare import Conversion, prepare
+from physioscale_sharding.process import Segment, convert
 from physioscale_sharding.quarantine import Quarantined, quarantined
 from physioscale_sharding.segments import estimate_bytes
 

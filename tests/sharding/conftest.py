@@ -12,9 +12,10 @@ import webdataset
 from numpy.typing import NDArray
 
 from physioscale.config.settings import parse_overrides
-from physioscale_sharding.convert import Outcome, Request, Task, convert_corpus
+from physioscale_sharding.convert import Outcome, Task, convert_corpus
 from physioscale_sharding.corpus import load_definition
 from physioscale_sharding.profile import load_profile
+from physioscale_sharding.request import Request
 
 Convert = Callable[..., Outcome]
 Segments = Callable[[Path], list[dict[str, Any]]]

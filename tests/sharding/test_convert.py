@@ -150,6 +150,26 @@ def test_reve_profile_refuses_to_upsample(tmp_path: Path, convert: Convert) -> N
     assert "a sampling rate of 128 Hz; expected the profile's 200 Hz or more" in lost.error
 
 
+def test_upsampling_where_the_profile_says_so(
+    tmp_path: Path, convert: Convert, segments: Segments
+) -> None:
+    time_s = np.arange(20 * 128) / 128.0
+    write(tmp_path / "in/s1/a.edf", 50 * np.sin(2 * np.pi * 10.0 * time_s)[np.newaxis])
+    convert(tmp_path / "in", tmp_path / "out", profile="reve", overrides=["upsample=true"])
+    row = only_row(tmp_path / "out")
+    assert (row["sampling_rate_hz"], row["original_sampling_rate_hz"]) == (200.0, 128.0)
+    assert row["high_cut_hz"] is None
+    assert "low_pass_left_out: 99.5 Hz is not below half the rate, 64 Hz" in row["notes"]
+    values = joined(segments(tmp_path / "out"))
+    assert len(values) == 4000
+    expected = 50e-6 * np.sin(2 * np.pi * 10.0 * np.arange(4000) / 200.0)
+    inner = slice(800, -800)
+    # The robust deviation of a sine is 1.4826 / sqrt(2) of its amplitude.
+    step = 0.01 * 1.4826 / np.sqrt(2) * 50e-6
+    # Half a step, and the pass-band ripple of MNE's Hamming window (0.02 dB).
+    assert np.abs(values[inner, 0] - expected[inner]).max() < 0.5 * step + 0.0023 * 50e-6
+
+
 def test_native_profile_keeps_the_integers(
     tmp_path: Path, convert: Convert, segments: Segments
 ) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from physioscale.cli.command import Command
+from physioscale.errors import InputError
 
 if TYPE_CHECKING:
-    from physioscale_sharding.convert import Outcome, Request, Task
+    from physioscale_sharding.convert import Outcome, Task
+    from physioscale_sharding.request import Request
 
 _TOO_MANY_LOST = 1
 _BIDS_FILE = "dataset_description.json"
@@ -68,8 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Convert; 0, or 1 when nothing or too little could be converted."""
     from physioscale_sharding.cli.summary import outcome_lines, plan_lines
-    from physioscale_sharding.convert import convert_corpus, find, plan_corpus
+    from physioscale_sharding.convert import convert_corpus
     from physioscale_sharding.pool import default_workers
+    from physioscale_sharding.request import find, plan_corpus
 
     request = _request(arguments)
     workers = arguments.workers or default_workers()
@@ -91,10 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _request(arguments: argparse.Namespace) -> "Request":
     from physioscale.config.settings import parse_overrides
-    from physioscale_sharding.convert import Request
     from physioscale_sharding.corpus import load_definition
     from physioscale_sharding.identity import DEFAULT_KEY, read_key
     from physioscale_sharding.profile import load_profile
+    from physioscale_sharding.request import Request
 
     root: Path = arguments.corpus
     shares = arguments.split.split(",") if arguments.split else []
@@ -105,7 +108,7 @@ def _request(arguments: argparse.Namespace) -> "Request":
     return Request(
         root=root,
         definition=definition,
-        corpus=arguments.name or own_name,
+        corpus=_checked_name(arguments.name or own_name),
         profile=load_profile(arguments.profile, overrides=parse_overrides(words)),
         subject_pattern=arguments.subject_pattern,
         key=DEFAULT_KEY if arguments.subject_key is None else read_key(arguments.subject_key),
@@ -113,7 +116,18 @@ def _request(arguments: argparse.Namespace) -> "Request":
 
 
 def _corpus_name(root: Path) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", root.resolve().name.lower()).strip("_") or "corpus"
+    return re.sub(r"[^a-z0-9]+", "_", root.resolve().name.lower()).strip("_")[:40] or "corpus"
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name):
+        raise InputError(
+            "--name",
+            found=f"'{name}'",
+            expected="1 to 40 letters, digits, '_' and '-'",
+            do="Choose another name for the corpus.",
+        )
+    return name
 
 
 def _status(outcome: "Outcome", *, most: float) -> int:

@@ -6,10 +6,11 @@ from pathlib import Path
 from physioscale.cli.output import aligned
 from physioscale.cli.progress import amount
 from physioscale.contract import SPLITS, DatasetInfo
-from physioscale_sharding.convert import Found, Outcome
+from physioscale_sharding.convert import Outcome
 from physioscale_sharding.identity import DEFAULT_KEY
 from physioscale_sharding.plan import Plan, PlanItem
 from physioscale_sharding.quarantine import Quarantined, describe_quarantine
+from physioscale_sharding.request import Found
 
 
 def plan_lines(plan: Plan, found: Found) -> list[str]:

@@ -175,8 +175,13 @@ def test_a_terminal_gets_a_bar_over_the_whole_run(
     train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
     assert train() == 0
     output = capsys.readouterr().out
     assert "12/12" in output
     assert "samples/s" in output
-    assert not [line for line in output.splitlines() if line.startswith("step 4/12")]
+    assert "step 4/12" not in output
+    monkeypatch.setenv("TERM", "dumb")
+    assert train("run.name=dumb") == 0
+    assert "step 4/12  loss" in capsys.readouterr().out

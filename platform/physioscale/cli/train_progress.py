@@ -1,8 +1,8 @@
 """Progress of a run: a bar on a terminal, plain lines elsewhere."""
 
-import sys
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from physioscale.tracking import Launch, Row, View
@@ -10,7 +10,10 @@ from physioscale.tracking import Launch, Row, View
 
 def progress_view(launch: Launch) -> View:
     """Return the view that fits standard output."""
-    return _Bar(launch) if sys.stdout.isatty() else _Lines(launch)
+    console = Console()
+    # On a terminal that cannot move its cursor rich would show nothing at all.
+    bar = console.is_terminal and not console.is_dumb_terminal
+    return _Bar(launch, console) if bar else _Lines(launch)
 
 
 def describe_row(row: Row) -> str:
@@ -38,13 +41,14 @@ class _Lines:
 class _Bar:
     """A bar over the steps of the whole run."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, console: Console) -> None:
         self._progress = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
+            console=console,
         )
         total = launch.config.trainer.max_steps
         self._task = self._progress.add_task("", total=total, completed=launch.first_step)

@@ -32,6 +32,7 @@ from physioscale.evaluation import EvaluationSettings, evaluate_checkpoint, find
 from physioscale.evaluation.checkpoint import Checkpoint, trained_module, untrained_module
 from physioscale.evaluation.features import encode_windows, open_streams, recording_of_windows
 from physioscale.evaluation.result import make_difference, make_figure
+from physioscale.streaming import DamagedShardError
 from physioscale.testing.recordings import SyntheticRecording
 from physioscale.testing.runs import write_run
 from physioscale.testing.shards import write_shard_set
@@ -276,6 +277,25 @@ def test_what_cannot_be_asked_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         evaluate_checkpoint(checkpoint, [shards], settings=settings)
+
+
+def test_what_pretraining_selected_and_forgave_is_not_taken_over(
+    tmp_path: Path, shards: Path
+) -> None:
+    mine = Path(shutil.copytree(shards, tmp_path / "mine"))
+    forgiving = ["data.damage_budget=5", "data.stride_s=0.5", "data.weights=[2.0]"]
+    overrides = [*OVERRIDES, *forgiving, f"data.shards={shards}", "data.select.tasks=[few]"]
+    checkpoint = find_checkpoint(write_run(tmp_path / "r", recipe="reve", overrides=overrides).path)
+    settings = EvaluationSettings(seeds=1, random_baseline=False)
+    result = evaluate_checkpoint(checkpoint, [mine], settings=settings)
+    assert (result.tested_windows, set(result.classes)) == (18, {"few", "many"})
+    row = open_shard_set(mine).index.to_pylist()[0]
+    data = bytearray((mine / row["shard"]).read_bytes())
+    data[row["signal_offset"]] ^= 1
+    (mine / row["shard"]).write_bytes(data)
+    # A window put in the place of a damaged one would bear the wrong label.
+    with pytest.raises(DamagedShardError, match=f"{row['shard']}, byte .*'{row['recording']}'"):
+        evaluate_checkpoint(checkpoint, [mine], settings=settings)
 
 
 def test_shards_without_a_test_split_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from physioscale.evaluation.labels import Problem, make_problem
 from physioscale.evaluation.metrics import compute_metrics
 from physioscale.evaluation.probe import STRENGTHS, fit_probe
 from physioscale.streaming import StreamRecording
+from physioscale.streaming.selection import StoredFilters
 
 RECORDING = StreamRecording(
     shard_set=0,
@@ -25,7 +26,7 @@ RECORDING = StreamRecording(
     split="train",
     labels={},
     sampling_rate_hz=200.0,
-    stored_band_hz=(0.1, None),
+    stored=StoredFilters(0.1, None, ()),
     columns=np.arange(1),
     stored_channels=1,
     channel_names=("Cz",),

@@ -118,8 +118,8 @@ def test_without_out_it_takes_the_next_free_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert _new_folder(None) == Path("physioscale-demo")
-    Path("physioscale-demo").mkdir()
-    Path("physioscale-demo-2").touch()
-    assert _new_folder(None) == Path("physioscale-demo-3")
-    assert _new_folder(Path("physioscale-demo")) == Path("physioscale-demo")
+    assert _new_folder(None) == Path("demo")
+    Path("demo").mkdir()
+    Path("demo-2").touch()
+    assert _new_folder(None) == Path("demo-3")
+    assert _new_folder(Path("demo")) == Path("demo")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from physioscale.config import RunConfig
+from physioscale.config import DataConfig, RunConfig
 from physioscale.errors import InputError
 from physioscale.evaluation.checkpoint import Checkpoint, trained_module, untrained_module
 from physioscale.evaluation.features import encode_windows, open_streams
@@ -116,9 +116,17 @@ def _check_settings(settings: EvaluationSettings) -> None:
 
 
 def _config(checkpoint: Checkpoint, shards: Sequence[Path | str]) -> RunConfig:
-    """Return the run's configuration, reading other shards and every window once."""
-    data = dataclasses.replace(
-        checkpoint.config.data, shards=[str(path) for path in shards], stride_s=None
+    """Return the run's configuration, reading other shards: all of them, every window once.
+
+    What the pretraining selected, weighted or forgave is not taken over: it spoke of its shards.
+    """
+    trained = checkpoint.config.data
+    data = DataConfig(
+        shards=[str(path) for path in shards],
+        window_s=trained.window_s,
+        reader_threads=trained.reader_threads,
+        ring_batches=trained.ring_batches,
+        cache_dir=trained.cache_dir,
     )
     return dataclasses.replace(checkpoint.config, data=data)
 

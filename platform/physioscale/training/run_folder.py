@@ -191,6 +191,7 @@ def _shard_set(path: str) -> dict[str, str]:
 
 
 def _trained_on(config: RunConfig) -> bytes:
+    """Return trained_on.json: all of the train split, also what `data.select` leaves out."""
     found = Identities()
     for path in config.data.shards:
         found |= identities(open_shard_set(path), split="train")

@@ -19,7 +19,7 @@ from physioscale.errors import InputError
 
 # Where `evaluate` and `train` write, below the run folder.
 _EVALUATIONS, _METRICS = "evaluations", "metrics.jsonl"
-_DEFAULT_OUT = "physioscale-demo"
+_DEFAULT_OUT = "demo"
 # Ours: short windows and a large batch, so that a few minutes on two cores are enough to learn.
 _TRAINING = (
     "variant=debug",

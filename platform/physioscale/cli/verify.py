@@ -46,14 +46,19 @@ def _print_report(report: "VerifyReport") -> None:
         print(f"fault: {fault}")
     rest = len(report.faults) - _SHOWN_FAULTS
     if rest > 0:
-        print(f"... and {rest} more faults; --json prints all")
+        print(f"... and {_count(rest, 'more fault')}; --json prints all")
     for counts in report.counts:
         print(
-            f"{counts.shard_set}: corpus {counts.corpus}, {counts.shards} shards, "
-            f"{counts.segments} segments, {counts.recordings} recordings, "
-            f"{counts.subjects} subjects, {counts.hours:.2f} h, {amount(counts.num_bytes, 'bytes')}"
+            f"{counts.shard_set}: corpus {counts.corpus}, {_count(counts.shards, 'shard')}, "
+            f"{_count(counts.segments, 'segment')}, {_count(counts.recordings, 'recording')}, "
+            f"{_count(counts.subjects, 'subject')}, {counts.hours:.2f} h, "
+            f"{amount(counts.num_bytes, 'bytes')}"
         )
-    print(f"{len(report.faults)} faults" if report.faults else "sound")
+    print(_count(len(report.faults), "fault") if report.faults else "sound")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 COMMAND = Command(

@@ -215,6 +215,40 @@ class TestCheckpoints:
         assert not torch.are_deterministic_algorithms_enabled()
 
 
+class TestDamage:
+    @pytest.fixture
+    def damaged(self, tmp_path: Path) -> Path:
+        """Return a shard set with one flipped byte in one window."""
+        place = write_training_shards(tmp_path / "damaged")
+        row = open_shard_set(place).index.to_pylist()[0]
+        shard = place / row["shard"]
+        data = bytearray(shard.read_bytes())
+        data[row["signal_offset"]] ^= 1
+        shard.chmod(0o644)
+        shard.write_bytes(data)
+        return place
+
+    def test_a_damaged_window_ends_the_run_with_its_name(
+        self, configure: Configure, damaged: Path
+    ) -> None:
+        with pytest.raises(InputError, match=r"damaged/train-000000\.tar, byte \d+, recording"):
+            fit(configure(f"data.shards={damaged}"))
+
+    def test_within_the_budget_it_is_replaced_counted_and_named(
+        self, configure: Configure, damaged: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        # The first block of 16 KiB holds all 5 windows of the segment.
+        result = fit(configure(f"data.shards={damaged}", "data.damage_budget=5"))
+        assert result.finished
+        last = read_rows(RunFolder(result.folder).metrics)[-1]
+        assert last["damaged_windows"] == 5
+        assert caplog.text.count("rank 0 replaced a window: damaged/train-000000.tar, byte") == 5
+
+    def test_sound_shards_count_none(self, configure: Configure) -> None:
+        result = fit(configure("trainer.max_steps=2"))
+        assert read_rows(RunFolder(result.folder).metrics)[-1]["damaged_windows"] == 0
+
+
 class Recorder:
     """A view that keeps rows and may do something at a step."""
 

@@ -6,6 +6,7 @@ the device once per `log_every_steps`, before each checkpoint and at the end.
 
 import functools
 import json
+import logging
 import resource
 import sys
 import time
@@ -37,6 +38,7 @@ from physioscale.training.signals import Agreement, StopRequest
 from physioscale.training.state import read_state_into, write_state
 
 STATE_FILE = "state.json"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class StepBoundary(Callback):
         self._agreement: Agreement | None = None
         self._pending: list[Row] = []
         self._meter = _Meter(plan.loader)
+        self._damage_logged = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Lightning's SIGTERM handler broadcasts inside the handler; ours takes its place.
@@ -141,9 +144,20 @@ class StepBoundary(Callback):
         self._pending = []
         # Reading the metrics waited for the device, so the clock covers whole steps.
         rows[-1] |= self._meter.lap(num_steps=len(rows))
+        rows[-1]["damaged_windows"] = self._count_damage(module)
         if self._writer is not None and self._views is not None:
             self._writer.write(rows)
             self._views.write(rows)
+
+    def _count_damage(self, module: PretrainingModule) -> int:
+        """Log what this rank had to replace since the last flush; return the count of all ranks."""
+        damaged = self._plan.loader.damaged
+        for reason in list(damaged.values())[self._damage_logged :]:
+            _log.warning("rank %d replaced a window: %s", self._plan.layout.rank, reason)
+        self._damage_logged = len(damaged)
+        count = torch.tensor([float(len(damaged))], device=module.device)
+        world_size = self._plan.layout.world_size
+        return round(float(_mean_over_ranks(count, world_size=world_size)) * world_size)
 
     def _save(self, trainer: Trainer, module: PretrainingModule) -> None:
         plan, folder = self._plan, self._plan.run.checkpoints

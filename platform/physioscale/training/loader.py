@@ -49,6 +49,11 @@ class TrainLoader:
         """Seconds that training has waited for batches so far."""
         return self._batches.wait_s
 
+    @property
+    def damaged(self) -> dict[int, str]:
+        """Windows of this rank that could not be read and were replaced: number -> why."""
+        return self._batches.damaged
+
     def __len__(self) -> int:
         # Without a length Lightning would prefetch a batch, and the position would be one ahead.
         return self._length

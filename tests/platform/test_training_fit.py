@@ -291,6 +291,14 @@ class TestSignals:
         fit(configure("run.name=x"))
         assert losses(result.folder) == losses(unbroken.folder)
 
+    def test_a_signal_at_the_last_step_leaves_a_finished_run(self, configure: Configure) -> None:
+        def send(row: Row) -> None:
+            if row["step"] == STEPS - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        result = fit(configure("trainer.log_every_steps=1"), views=[Recorder(send)])
+        assert (result.step, result.signum, result.finished) == (STEPS, 0, True)
+
     def test_the_signals_are_given_back_after_an_error(
         self, configure: Configure, monkeypatch: pytest.MonkeyPatch
     ) -> None:

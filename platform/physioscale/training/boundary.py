@@ -10,7 +10,6 @@ import logging
 import resource
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,10 +17,9 @@ import torch.distributed
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from physioscale.config import RunConfig, config_hash
+from physioscale.config import config_hash
 from physioscale.contract import publish_bytes
-from physioscale.recipes.parts import RecipeParts
-from physioscale.streaming import Batch, Stream
+from physioscale.streaming import Batch
 from physioscale.tracking import Row, RowWriter, Views
 from physioscale.training.checkpoint import (
     begin_checkpoint,
@@ -30,35 +28,14 @@ from physioscale.training.checkpoint import (
     retain,
     temporary_path,
 )
-from physioscale.training.layout import RankLayout
+from physioscale.training.launch import LaunchPlan
 from physioscale.training.loader import TrainLoader
 from physioscale.training.module import PretrainingModule
-from physioscale.training.run_folder import RunFolder
 from physioscale.training.signals import Agreement, StopRequest
 from physioscale.training.state import read_state_into, write_state
 
 STATE_FILE = "state.json"
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LaunchPlan:
-    """What all parts of a launch share."""
-
-    config: RunConfig
-    parts: RecipeParts
-    run: RunFolder
-    layout: RankLayout
-    stream: Stream
-    loader: TrainLoader
-    accumulation: int
-    """Micro-batches per rank and step."""
-    first_step: int
-    """Updates taken by earlier launches."""
-    last_step: int
-    """Updates after which this launch ends."""
-    attempt: int = 0
-    """Number of this launch, from 1; known to rank 0."""
 
 
 class StepBoundary(Callback):
@@ -126,9 +103,11 @@ class StepBoundary(Callback):
             }
         )
         assert self._agreement is not None
-        self.signum = self._agreement.exchange(self._stop.signum)
+        signum = self._agreement.exchange(self._stop.signum)
         settings = self._plan.config.trainer
-        ends = self.step == self._plan.last_step or bool(self.signum)
+        # A launch that has all its steps was not ended by a signal, even if one came.
+        self.signum = 0 if self.step == self._plan.last_step else signum
+        ends = self.step == self._plan.last_step or bool(signum)
         saves = ends or self.step % settings.checkpoint_every_steps == 0
         if saves or self.step % settings.log_every_steps == 0:
             self._flush(trainer, module)

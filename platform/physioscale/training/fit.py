@@ -13,15 +13,15 @@ from pathlib import Path
 
 import torch
 from lightning import Trainer
-from torch import nn
 
 from physioscale.config import RunConfig
 from physioscale.errors import InputError
 from physioscale.recipes.loader import load_recipe
 from physioscale.streaming import open_stream
-from physioscale.tracking import Launch, RowWriter, TensorBoardView, ViewFactory, Views, WandbView
-from physioscale.training.boundary import LaunchPlan, StepBoundary
+from physioscale.tracking import RowWriter, TensorBoardView, ViewFactory, Views, WandbView
+from physioscale.training.boundary import StepBoundary
 from physioscale.training.checkpoint import list_checkpoints, read_state, verify_checkpoint
+from physioscale.training.launch import LaunchPlan, describe_launch, record_plan
 from physioscale.training.layout import ZERO_STAGES, RankLayout, resolve_layout
 from physioscale.training.loader import TrainLoader
 from physioscale.training.module import PretrainingModule
@@ -29,7 +29,6 @@ from physioscale.training.run_folder import (
     RunFolder,
     check_same_plan,
     check_same_run,
-    record_launch,
     run_folder,
 )
 from physioscale.training.strategies import make_strategy
@@ -112,8 +111,8 @@ def fit(
         torch.manual_seed(config.seed)
         model = parts.build_model(config.model)
         if layout.rank == 0:
-            announce(_describe(plan, model))
-            plan = replace(plan, attempt=_record(plan, model))
+            announce(describe_launch(plan, model))
+            plan = replace(plan, attempt=record_plan(plan, model))
         return _train(plan, parts.lightning_module(model, config), views)
     finally:
         stream.close()
@@ -152,7 +151,7 @@ def _train(plan: LaunchPlan, module: PretrainingModule, views: Sequence[ViewFact
     writer, shown = None, None
     if plan.layout.rank == 0:
         writer = RowWriter(plan.run.metrics)
-        shown = Views([*_trackers(plan), *views], _launch(plan))
+        shown = Views([*_trackers(plan), *views], plan.for_views())
     boundary = StepBoundary(plan, writer=writer, views=shown)
     try:
         with _deterministic_restored(), _quiet_lightning():
@@ -199,48 +198,6 @@ def _trainer(plan: LaunchPlan, boundary: StepBoundary) -> Trainer:
     )
 
 
-def _describe(plan: LaunchPlan, model: nn.Module) -> list[str]:
-    """Return lines that tell a person what is about to happen."""
-    config, layout, stream = plan.config, plan.layout, plan.stream
-    counts = _parameters(plan, model)
-    lines = [
-        f"recipe {config.recipe}, variant {config.variant}: {counts['total']:,} parameters, "
-        f"{counts['encoder']:,} of them in the encoder",
-        *stream.describe(),
-        *stream.describe_plan(),
-        f"{layout.world_size} x {layout.accelerator}, strategy {layout.strategy}, precision "
-        f"{config.trainer.precision}, micro-batches per rank and step: {plan.accumulation}",
-        f"steps {plan.first_step + 1} to {plan.last_step} of {config.trainer.max_steps}",
-        f"run folder {plan.run.path}",
-    ]
-    if plan.first_step:
-        lines.append(f"going on from its checkpoint after step {plan.first_step}")
-    return lines
-
-
-def _record(plan: LaunchPlan, model: nn.Module) -> int:
-    layout = plan.layout
-    return record_launch(
-        plan.run,
-        plan.config,
-        plan_hash=plan.stream.plan_hash,
-        parameters=_parameters(plan, model),
-        layout={
-            "accelerator": layout.accelerator,
-            "strategy": layout.strategy,
-            "ranks": layout.world_size,
-            "nodes": layout.nodes,
-            "micro_batches": plan.accumulation,
-        },
-        first_step=plan.first_step,
-    )
-
-
-def _parameters(plan: LaunchPlan, model: nn.Module) -> dict[str, int]:
-    total = sum(parameter.numel() for parameter in model.parameters())
-    return {"encoder": plan.parts.encoder_parameters(model), "total": total}
-
-
 def _trackers(plan: LaunchPlan) -> list[ViewFactory]:
     tracking = plan.config.tracking
     chosen: list[ViewFactory] = []
@@ -250,16 +207,6 @@ def _trackers(plan: LaunchPlan) -> list[ViewFactory]:
     if tracking.tensorboard:
         chosen.append(TensorBoardView)
     return chosen
-
-
-def _launch(plan: LaunchPlan) -> Launch:
-    return Launch(
-        config=plan.config,
-        folder=plan.run.path,
-        attempt=plan.attempt,
-        first_step=plan.first_step,
-        last_step=plan.last_step,
-    )
 
 
 @contextmanager

@@ -6,8 +6,8 @@ The results depend on the order of the blocks and their lengths to rounding, and
 clock, no generator with a state.
 
 Letters: C channels, T samples of a block.
-Source: Chan, Golub and LeVeque 1983 for merging variances; Steele, Lea and Flood 2014 (splitmix64)
-for the hash.
+Source: Chan, Golub and LeVeque 1983 for merging variances; the finalizer of MurmurHash3 (A.
+Appleby, public domain) for the hash.
 """
 
 from typing import Any
@@ -22,10 +22,10 @@ RealArray = NDArray[np.floating[Any]]
 
 # The median absolute deviation of a Gaussian times this is its standard deviation.
 _MAD_TO_STD = 1.4826
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST_MIX = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND_MIX = np.uint64(0x94D049BB133111EB)
-_LARGEST = 1 << 64
+# 32 bits, because numpy multiplies those several at once; numbers may wrap around.
+_FIRST_MIX = np.uint32(0x85EBCA6B)
+_SECOND_MIX = np.uint32(0xC2B2AE35)
+_LARGEST = 1 << 32
 
 
 class Moments:
@@ -64,7 +64,7 @@ class Subsample:
     def __init__(self, num_channels: int, *, capacity: int) -> None:
         self._capacity = capacity
         self._threshold = _LARGEST
-        self._hashes = np.zeros(0, dtype=np.uint64)
+        self._hashes = np.zeros(0, dtype=np.uint32)
         self._values: RealArray = np.zeros((num_channels, 0), dtype=np.float32)
 
     @property
@@ -74,7 +74,8 @@ class Subsample:
 
     def add(self, values: RealArray, *, first: int) -> None:
         """Look at a block (C, T) whose first sample is number `first` of the recording."""
-        hashes = _splitmix(np.arange(first, first + values.shape[1], dtype=np.uint64))
+        numbers = np.arange(first, first + values.shape[1]).astype(np.uint32)
+        hashes = _hash(numbers)
         held, chosen = self._kept(self._hashes), self._kept(hashes)
         while len(held) + len(chosen) > self._capacity:
             self._threshold //= 2
@@ -89,9 +90,9 @@ class Subsample:
         apart = np.abs(self._values - _median(self._values))
         return np.asarray(_MAD_TO_STD * _median(apart)[:, 0], dtype=np.float64)
 
-    def _kept(self, hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
-        # The first threshold, 2^64, is one more than a hash can be and than uint64 can hold.
-        return np.flatnonzero(hashes <= np.uint64(self._threshold - 1))
+    def _kept(self, hashes: NDArray[np.uint32]) -> NDArray[np.intp]:
+        # The first threshold, 2^32, is one more than a hash can be and than uint32 can hold.
+        return np.flatnonzero(hashes <= np.uint32(self._threshold - 1))
 
 
 def _median(values: RealArray) -> RealArray:
@@ -105,9 +106,8 @@ def _median(values: RealArray) -> RealArray:
     return median
 
 
-def _splitmix(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _hash(numbers: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Return a hash of each number: equal inputs give equal bits, neighbours unrelated ones."""
-    mixed = (numbers + np.uint64(1)) * _GOLDEN
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST_MIX
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND_MIX
-    return mixed ^ (mixed >> np.uint64(31))
+    mixed = (numbers ^ (numbers >> np.uint32(16))) * _FIRST_MIX
+    mixed = (mixed ^ (mixed >> np.uint32(13))) * _SECOND_MIX
+    return mixed ^ (mixed >> np.uint32(16))

@@ -107,11 +107,14 @@ class BlockTransform:
         """Put digital samples (R, N) without a constant each into the rows; return those (R,)."""
         count = len(digital)
         level = np.rint(digital[:, ::_STRIDE_OF_MEAN].mean(axis=1))
-        # int16 minus a whole number is exact in float32; wider integers need float64 for that.
-        exact = np.float32 if digital.dtype == np.int16 else np.float64
+        # The difference is exact in this type, so that it is rounded once, to the rows' type.
+        exact: type[np.generic] = np.float64
+        if digital.dtype == np.int16:
+            exact = np.float32
+        elif digital.dtype == np.int32 and max(-int(digital.min()), int(digital.max())) < 1 << 30:
+            exact = np.int32
         taken_off = level[:, np.newaxis].astype(exact)
-        rows = self._rows[:count]
-        np.subtract(digital, taken_off, out=rows, dtype=exact, casting="same_kind")
+        np.subtract(digital, taken_off, out=self._rows[:count], dtype=exact, casting="unsafe")
         self._rows[count:] = 0
         return np.asarray(level, dtype=np.float64)
 

@@ -118,6 +118,7 @@ def test_every_range_equals_the_slice_of_the_whole(
     whole = READER.read_samples(header, channels, start=0, stop=400)
     # One byte a block makes every record "too large", so that channels are picked one by one.
     monkeypatch.setattr(records, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(records, "READ_BYTES", block_bytes)
     for start, stop in [(0, 400), (0, 1), (99, 101), (150, 350), (399, 400), (200, 200)]:
         part = READER.read_samples(header, channels[::-1], start=start, stop=stop)
         np.testing.assert_array_equal(part, whole[::-1, start:stop])

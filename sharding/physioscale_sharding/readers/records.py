@@ -3,7 +3,7 @@
 In:  an open file descriptor, a `RecordLayout` and channels of one rate.
 Out: (C, T) int16 for 2-byte samples, int32 for 3-byte samples.
 
-Whole records are read in blocks of at most `BLOCK_BYTES`; where one record is larger than that,
+Whole records are read about `READ_BYTES` at a time; where one record is larger than `BLOCK_BYTES`,
 each channel's samples are read alone. Memory beyond the result is therefore bounded. Reads are
 `pread`: nothing is mapped, and one descriptor may serve several threads.
 
@@ -20,6 +20,8 @@ from physioscale.errors import InputError
 from physioscale_sharding.readers.interface import DigitalArray, RecordLayout, SourceChannel
 
 BLOCK_BYTES = 4 * 2**20
+# Whole records are decoded while they are still in the second-level cache.
+READ_BYTES = 2**20
 # Below this size a record costs less to read whole than to pick a few bytes of it.
 _SMALL_RECORD_BYTES = 32 * 2**10
 
@@ -101,27 +103,59 @@ def _read_blocks(
     start: int,
     where: str,
 ) -> None:
-    per_record = channels[0].samples_per_record
-    stop = start + samples.shape[1]
-    last = -(-stop // per_record)
-    step = max(BLOCK_BYTES // layout.record_bytes, 1)
-    for record in range(start // per_record, last, step):
-        count = min(step, last - record)
+    # An int32 that ends with a sample of 3 bytes begins a byte before it: in the record, or for
+    # the first one in the header.
+    ahead = 1 if layout.sample_bytes == 3 else 0
+    at = 0
+    for record, count, first, last in _spans(
+        start,
+        start + samples.shape[1],
+        per_record=channels[0].samples_per_record,
+        most=max(READ_BYTES // layout.record_bytes, 1),
+    ):
         data = read_exactly(
             descriptor,
-            size=count * layout.record_bytes,
-            offset=layout.data_start_byte + record * layout.record_bytes,
+            size=count * layout.record_bytes + ahead,
+            offset=layout.data_start_byte + record * layout.record_bytes - ahead,
             where=where,
         )
-        block = np.frombuffer(data, dtype=np.uint8).reshape(count, layout.record_bytes)
-        low = max(start, record * per_record)
-        high = min(stop, (record + count) * per_record)
-        skip = low - record * per_record
-        for row, channel in enumerate(channels):
-            first = channel.byte_in_record
-            piece = block[:, first : first + per_record * layout.sample_bytes]
-            values = _decode(piece, sample_bytes=layout.sample_bytes)  # (R * N,)
-            samples[row, low - start : high - start] = values[skip : skip + high - low]
+        num = last - first
+        for row, channel in zip(samples, channels, strict=True):
+            found: DigitalArray = np.ndarray(
+                (count, num),
+                dtype=samples.dtype.newbyteorder("<"),
+                buffer=data,
+                offset=channel.byte_in_record + first * layout.sample_bytes,
+                strides=(layout.record_bytes, layout.sample_bytes),
+            )
+            target = row[at : at + count * num]
+            target.reshape(count, num)[...] = found
+            if layout.sample_bytes == 3:
+                # The byte of the sample before goes, and the sign is extended.
+                target >>= 8
+        at += count * num
+
+
+def _spans(
+    start: int, stop: int, *, per_record: int, most: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (record, R, first, last): samples [first, last) of each of R records make up the range.
+
+    Args:
+        start: first sample of the range.
+        stop: the one behind its last.
+        per_record: samples in a record.
+        most: largest R.
+    """
+    while start < stop:
+        record, first = divmod(start, per_record)
+        whole = (stop - start) // per_record
+        if first or not whole:
+            count, last = 1, min(per_record, first + stop - start)
+        else:
+            count, last = min(whole, most), per_record
+        yield record, count, first, last
+        start += count * (last - first)
 
 
 def _read_picked(

@@ -73,6 +73,14 @@ def test_integer_coding_is_off_by_half_a_step_at_most() -> None:
     assert (np.abs(decoded - values) <= scale * (0.5 + 32767 * 2.0**-23)).all()
 
 
+def test_values_in_float32_are_coded_as_well_as_in_float64() -> None:
+    scale = np.array([1e-7, 3e-6], dtype=np.float32).astype(np.float64)
+    values = (np.random.default_rng(0).uniform(-1, 1, (500, 2)) * scale * 32767).astype(np.float32)
+    stored = encode_int16(values, scale=scale)
+    assert stored is not None
+    assert (np.abs(stored * scale - values) <= scale * 0.504).all()
+
+
 def test_the_ends_of_the_range_are_coded_and_one_step_beyond_is_not() -> None:
     scale = np.array([2.0])
     stored = encode_int16(np.array([[65534.0], [-65534.0]]), scale=scale)

@@ -63,10 +63,12 @@ def encode_int16(
 
     Nothing is clipped: a segment that leaves the range of int16, or holds a value that is not
     finite, has no int16 form. Values and scale are in the channels' units; the result counts steps.
+    It is worked out in the values' type: float32 adds 0.004 of a step at most.
     """
-    steps = np.rint(values / scale)
+    steps = values / scale.astype(values.dtype)
+    np.rint(steps, out=steps)
     # Asked this way round, NaN does not fit either: every comparison with it is false.
-    if not (np.abs(steps) <= INT16_LIMIT).all():
+    if not (steps.min(initial=0) >= -INT16_LIMIT and steps.max(initial=0) <= INT16_LIMIT):
         return None
     return steps.astype("<i2")
 

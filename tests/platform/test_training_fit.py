@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from physioscale.config import RunConfig
 from physioscale.contract import open_shard_set
 from physioscale.errors import InputError
 from physioscale.recipes import ENVIRONMENT_VARIABLE
+from physioscale.recipes.loader import load_recipe
 from physioscale.testing.training import (
     training_config,
     training_words,
@@ -73,6 +75,21 @@ class TestRows:
         rates = [row["lr"] for row in read_rows(RunFolder(result.folder).metrics)]
         rise = [0.001 + (0.01 - 0.001) * step / 6 for step in range(6)]
         assert rates == pytest.approx([*rise, 0.01, 0.01, 0.01, 0.01, 0.01 * 2 / 3, 0.01 / 3])
+
+    def test_the_update_is_taken_with_that_rate(self, configure: Configure) -> None:
+        """The first rate is 0 here, so one step must leave the initialisation as it was."""
+        words = ("trainer.max_steps=4", "schedule.warmup_share=0.5", "schedule.start_lr=0")
+        result = fit(configure(*words, "trainer.stop_at_step=1", "run.name=x"))
+        folder = RunFolder(result.folder).checkpoints
+        first = load_file(folder / "step-00000001" / "model.safetensors")
+        fit(configure(*words, "trainer.stop_at_step=2", "run.name=x"))
+        second = load_file(folder / "step-00000002" / "model.safetensors")
+        torch.manual_seed(0)
+        parts = load_recipe(configure().recipe).parts
+        initial = parts.build_model(configure().model).state_dict()
+        for name, tensor in initial.items():
+            torch.testing.assert_close(first[f"model.{name}"], tensor, rtol=0, atol=0)
+            assert not torch.equal(second[f"model.{name}"], tensor)
 
     def test_rows_are_written_together_with_their_throughput(self, configure: Configure) -> None:
         result = fit(configure())
@@ -194,8 +211,6 @@ class TestCheckpoints:
         assert checkpoint_names(result.folder) == ["step-00000006", "step-00000007"]
 
     def test_a_checkpoint_is_readable_without_pickle(self, configure: Configure) -> None:
-        from safetensors.torch import load_file
-
         result = fit(configure("trainer.max_steps=2"))
         (folder,) = list_checkpoints(RunFolder(result.folder).checkpoints)
         tensors = load_file(folder / "model.safetensors")

@@ -82,10 +82,6 @@ class StepBoundary(Callback):
         if self._agreement is not None:
             self._agreement.finish()
 
-    def close(self) -> None:
-        """Give the signals back; also after an error."""
-        self._stop.restore()
-
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Load the checkpoint that this launch goes on from; the optimizer exists by now."""
         if self._plan.first_step:

@@ -157,7 +157,6 @@ def _train(plan: LaunchPlan, module: PretrainingModule, views: Sequence[ViewFact
         with _deterministic_restored(), _quiet_lightning():
             _trainer(plan, boundary).fit(module, train_dataloaders=plan.loader)
     finally:
-        boundary.close()
         if writer is not None and shown is not None:
             shown.close()
             writer.close()

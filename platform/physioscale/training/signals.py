@@ -16,30 +16,22 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """The first SIGTERM or SIGINT of this process; a second SIGINT interrupts at once.
-
-    Made before Lightning starts and installed after it, so that its handlers are neither called
-    during training nor left behind.
-    """
+    """The first SIGTERM or SIGINT of this process; a second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
         self.signum = 0
         """The signal, or 0."""
-        # Only a process's main thread may set handlers; in another one signals stay as they are.
-        main = threading.current_thread() is threading.main_thread()
-        self._before: dict[signal.Signals, Any] = (
-            {name: signal.getsignal(name) for name in SIGNALS} if main else {}
-        )
 
     def install(self) -> None:
-        """Take over the signals."""
-        for name in self._before:
-            signal.signal(name, self._on_signal)
+        """Take over the signals from whoever has them.
 
-    def restore(self) -> None:
-        """Give the signals back to those who had them when this was made."""
-        for name, handler in self._before.items():
-            signal.signal(name, handler)
+        Lightning notes the handlers when it starts and puts them back when it ends, after an error
+        as well, so nothing is put back here. Only a process's main thread may set handlers; in
+        another one signals stay as they are.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for name in SIGNALS:
+                signal.signal(name, self._on_signal)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self.signum and signum == signal.SIGINT:

@@ -335,8 +335,9 @@ def test_checksums_and_extremes_are_of_the_source() -> None:
     plan = plan_one_pass([], up=1, down=2)
     digital = _white(2, 5000)
     _, figures = _run(digital, plan, cut=123)
-    expected = tuple(hashlib.sha256(row.astype("<i2").tobytes()).hexdigest() for row in digital)
+    expected = tuple(hashlib.sha256(row.astype("<i4").tobytes()).hexdigest() for row in digital)
     assert figures.channel_sha256 == expected
+    assert _run(digital.astype(np.int32), plan)[1].channel_sha256 == expected
     np.testing.assert_array_equal(figures.digital_min, digital.min(axis=1))
     np.testing.assert_array_equal(figures.digital_max, digital.max(axis=1))
     changed = digital.copy()

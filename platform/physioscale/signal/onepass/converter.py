@@ -59,8 +59,8 @@ class RecordingFigures:
     digital_max: NDArray[np.int64]
     """(C,) largest source sample."""
     channel_sha256: tuple[str, ...]
-    """SHA-256 of each channel's source samples in time order, all runs joined, little endian in
-    the source's own integer type."""
+    """SHA-256 of each channel's source samples in time order, all runs joined, as little-endian
+    int32: the same numbers have the same hash, however many bits a format gives them."""
 
 
 class OnePass:
@@ -214,9 +214,8 @@ class _SourceFigures:
         low, high = digital.min(axis=1), digital.max(axis=1)
         self.low = np.minimum(self.low, low) if self.num_samples else low.astype(np.int64)
         self.high = np.maximum(self.high, high) if self.num_samples else high.astype(np.int64)
-        little_endian = digital.astype(digital.dtype.newbyteorder("<"), copy=False)
-        for row, content in zip(little_endian, self.hashes, strict=True):
-            content.update(np.ascontiguousarray(row).data)
+        for row, content in zip(digital, self.hashes, strict=True):
+            content.update(np.ascontiguousarray(row, dtype="<i4").data)
         self.num_samples += digital.shape[1]
 
 

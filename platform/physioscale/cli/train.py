@@ -63,8 +63,8 @@ def _conclude(result: "RunResult", arguments: argparse.Namespace) -> None:
         print("next: the same line without trainer.stop_at_step goes on from there")
     if result.tracking_failures:
         print(
-            f"tracking failed {result.tracking_failures} times; {result.folder}/metrics.jsonl is "
-            "complete",
+            f"calls of tracking that failed: {result.tracking_failures}; "
+            f"{result.folder}/metrics.jsonl is complete",
             file=sys.stderr,
         )
 

@@ -6,31 +6,15 @@ from typing import Any
 
 import pytest
 
-from physioscale.config import AcceptsConfig, DataConfig, LoadConfig, RunConfig
+from physioscale.config import RunConfig
+from physioscale.testing.streams import stream_config
 
 
 @pytest.fixture
 def make_config(tmp_path: Path) -> Callable[..., RunConfig]:
     """Return a builder of configurations: `make_config(folder, data={...}, load={...})`."""
 
-    def build(
-        *folders: Path,
-        seed: int = 0,
-        data: dict[str, Any] | None = None,
-        load: dict[str, Any] | None = None,
-        accepts: dict[str, Any] | None = None,
-    ) -> RunConfig:
-        settings = {"window_s": 4.0, "batch_samples": 8, "cache_dir": str(tmp_path / "cache")}
-        return RunConfig(
-            recipe="none",
-            variant="none",
-            stage="none",
-            model=None,
-            objective=None,
-            seed=seed,
-            data=DataConfig(shards=[str(f) for f in folders], **{**settings, **(data or {})}),
-            load=LoadConfig(**(load or {})),
-            accepts=AcceptsConfig(**(accepts or {})),
-        )
+    def build(*folders: Path, **settings: Any) -> RunConfig:
+        return stream_config(*folders, cache_dir=tmp_path / "cache", **settings)
 
     return build

@@ -72,28 +72,6 @@ def test_every_pool_holds_an_even_share_of_every_set(
         assert np.bincount(of_set[windows]).tolist() == [24, 12]
 
 
-def test_a_weighted_order_goes_on_exactly_after_a_stop_on_other_ranks(
-    folders: list[Path], make_config: Config
-) -> None:
-    config = make_config(*folders, data={"weights": [0.3, 1.7]})
-
-    def windows(first: int, last: int, *, world_size: int) -> list[list[int]]:
-        ranks = [
-            open_stream(config, split="train", rank=rank, world_size=world_size)
-            for rank in range(world_size)
-        ]
-        loaders = [iter(r.train_loader(first_step=first, last_step=last)) for r in ranks]
-        return [
-            [window for loader in loaders for window in next(loader).window_ids.tolist()]
-            for _ in range(first, last)
-        ]
-
-    unbroken = windows(0, 40, world_size=1)
-    assert windows(0, 11, world_size=8) == unbroken[:11]
-    assert windows(11, 30, world_size=4) == unbroken[11:30]
-    assert windows(30, 40, world_size=2) == unbroken[30:]
-
-
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -2.0], [1.0, float("nan")]])
 def test_weights_that_do_not_fit_are_refused(
     folders: list[Path], make_config: Config, weights: list[float]

@@ -1,17 +1,15 @@
-"""The order of global batches (R1, R2, R3, R6 in small): pure, exact after a stop, elastic."""
+"""The order of global batches: passes, shapes and layouts; R1 to R7 are with the promises."""
 
 from collections import Counter
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from physioscale.config import RunConfig
 from physioscale.errors import InputError
-from physioscale.streaming import Stream, open_stream
+from physioscale.streaming import open_stream
 from physioscale.streaming.permutation import permute
 from physioscale.testing.recordings import SyntheticRecording
 from physioscale.testing.shards import write_shard_set
@@ -27,39 +25,6 @@ def folder(tmp_path: Path) -> Path:
         for number in range(10)
     ]
     return write_shard_set(tmp_path / "set", recordings=recordings, segment_s=20.0).path
-
-
-def global_batches(config: RunConfig, *, world_size: int, first: int, last: int) -> list[list[int]]:
-    """Return the window ids of each global step, put together from all ranks."""
-    shares = []
-    for rank in range(world_size):
-        stream = open_stream(config, split="train", rank=rank, world_size=world_size)
-        places: dict[int, dict[int, int]] = {}
-        for batch in stream.train_loader(first_step=first, last_step=last):
-            index = batch.draws.sample_index.tolist()
-            share = places.setdefault(batch.step, {})
-            share.update(zip(index, batch.window_ids.tolist(), strict=True))
-        shares.append(places)
-    merged = []
-    for step in range(first, last):
-        together: dict[int, int] = {}
-        for places in shares:
-            assert not set(together) & set(places[step])
-            together.update(places[step])
-        assert sorted(together) == list(range(len(together)))
-        merged.append([together[place] for place in range(len(together))])
-    return merged
-
-
-@pytest.mark.parametrize("world_size", [1, 2, 4, 8])
-@pytest.mark.parametrize("threads", [1, 2, 8])
-def test_global_batches_do_not_depend_on_ranks_or_threads(
-    folder: Path, make_config: Config, world_size: int, threads: int
-) -> None:
-    stream = open_stream(make_config(folder), split="train")
-    expected = [stream.plan.step(step).windows.tolist() for step in range(15)]
-    config = make_config(folder, data={"reader_threads": threads})
-    assert global_batches(config, world_size=world_size, first=0, last=15) == expected
 
 
 def test_micro_batches_of_one_rank_are_those_of_two(folder: Path, make_config: Config) -> None:
@@ -109,37 +74,6 @@ def test_a_shape_with_fewer_windows_than_a_batch_comes_every_few_epochs(
     batches = [step.windows.tolist() for step in steps if step.bucket == rare]
     assert len(batches) == 3
     assert set(Counter(window for batch in batches for window in batch).values()) == {8}
-
-
-def test_a_stop_anywhere_goes_on_with_the_same_batches_and_draws(
-    folder: Path, make_config: Config
-) -> None:
-    def run(stream: Stream, first: int, last: int) -> list[tuple[list[int], torch.Tensor, float]]:
-        loader = stream.train_loader(first_step=first, last_step=last)
-        return [
-            (b.window_ids.tolist(), b.draws.uniform("mask", 3), float(b.signal.double().sum()))
-            for b in loader
-        ]
-
-    config = make_config(folder)
-    unbroken = run(open_stream(config, split="train"), 0, 25)
-    for stop in (1, 7, 12, 13, 24):
-        resumed = run(open_stream(config, split="train"), stop, 25)
-        for (ids, draws, total), (ids_again, draws_again, total_again) in zip(
-            unbroken[stop:], resumed, strict=True
-        ):
-            assert ids == ids_again
-            assert torch.equal(draws, draws_again)
-            assert total == total_again
-
-
-def test_elastic_resume_gives_the_same_global_batches(folder: Path, make_config: Config) -> None:
-    config = make_config(folder)
-    unbroken = global_batches(config, world_size=1, first=0, last=16)
-    pieces = []
-    for world_size, (first, last) in zip((8, 4, 2, 8), pairwise((0, 4, 8, 12, 16)), strict=True):
-        pieces += global_batches(config, world_size=world_size, first=first, last=last)
-    assert pieces == unbroken
 
 
 def test_batches_never_mix_shapes_and_buckets_are_interleaved(

@@ -154,3 +154,32 @@ def test_an_empty_split_says_what_the_others_hold(tmp_path: Path, make_config: C
 def test_no_shards_named_says_how_to_make_some(make_config: Config) -> None:
     with pytest.raises(InputError, match="physioscale shard CORPUS --out DIR"):
         open_stream(make_config(), split="train")
+
+
+def test_random_onsets_are_keyed_and_lose_no_sample(tmp_path: Path, make_config: Config) -> None:
+    recordings = [SyntheticRecording(f"r{n}", run_s=(43.0, 9.5), num_channels=2) for n in range(4)]
+    truth = write_shard_set(tmp_path / "set", recordings=recordings, segment_s=7.0)
+
+    def crops(first: int, last: int, *, world_size: int = 1) -> dict[tuple[int, int], float]:
+        config = make_config(truth.path, data={"random_onset": True})
+        starts = {}
+        for rank in range(world_size):
+            stream = open_stream(config, split="train", rank=rank, world_size=world_size)
+            for batch in stream.train_loader(first_step=first, last_step=last):
+                for place, row in enumerate(batch.recording_rows.tolist()):
+                    start_s = float(batch.start_s[place])
+                    stored = truth.recording(stream.recordings[row].recording)
+                    run = 0 if start_s < 43.0 else 1
+                    at = round(start_s * 250) - stored.starts[run]
+                    expected = stored.runs[run][at : at + 1000].T
+                    np.testing.assert_array_equal(batch.signal[place].numpy(), expected)
+                    starts[batch.step, int(batch.draws.sample_index[place])] = start_s
+        return starts
+
+    drawn = crops(0, 30)
+    assert crops(17, 30) == {key: value for key, value in drawn.items() if key[0] >= 17}
+    assert crops(0, 30, world_size=4) == drawn
+    grid = [start for start in drawn.values() if start % 4.0 == 0]
+    assert len(grid) < 0.05 * len(drawn)
+    # The last windows of a run of 43 s may start anywhere up to 39 s.
+    assert 38.0 < max(start for start in drawn.values() if start < 43.0) <= 39.0

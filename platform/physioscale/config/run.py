@@ -88,6 +88,9 @@ class DataConfig:
     """Window length (s)."""
     stride_s: float | None = None
     """Distance of neighbouring window starts in a recording (s); None: the window length."""
+    random_onset: bool = False
+    """In training, start each window at a keyed random place between its own start and the next
+    window's, instead of at its own."""
     batch_samples: int | None = None
     """Global batch in windows, over all ranks and accumulated micro-batches."""
     batch_tokens: int | None = None

@@ -104,12 +104,13 @@ class WindowReader:
         self._lock = threading.Lock()
         self._scratch = threading.local()
 
-    def locate(self, windows: NDArray[np.int64], *, bucket: int) -> Located:
-        """Return where `windows` (B,) of one bucket lie."""
+    def locate(
+        self, windows: NDArray[np.int64], *, onsets: NDArray[np.int64], bucket: int
+    ) -> Located:
+        """Return where `windows` (B,) of one bucket lie, begun at `onsets` (B,) of their runs."""
         table, shape = self._table, self._table.buckets[bucket]
         run = table.runs_of(windows)
-        number = windows - table.run_first_window[run]
-        begin = number * shape.stride_samples - shape.margin_samples
+        begin = onsets - shape.margin_samples
         end = begin + shape.window_samples + 2 * shape.margin_samples
         low = np.maximum(begin, 0)
         high = np.minimum(end, table.run_num_samples[run])

@@ -31,6 +31,8 @@ class Request:
     bucket: int
     windows: NDArray[np.int64]
     """(B,) window numbers."""
+    onsets: NDArray[np.int64]
+    """(B,) samples from the run's first at which each window starts."""
     sample_index: NDArray[np.int64]
     """(B,) each window's place in the global batch (keys its draws)."""
     step: int
@@ -105,7 +107,7 @@ class BatchRing:
         self, submit: Callable[..., Future[_Damage]], request: Request, signal: Tensor
     ) -> _Pending:
         count = len(request.windows)
-        located = self._reader.locate(request.windows, bucket=request.bucket)
+        located = self._reader.locate(request.windows, onsets=request.onsets, bucket=request.bucket)
         bounds = np.linspace(0, count, min(self._threads, count) + 1).astype(int).tolist()
         futures = [
             submit(self._fill, located, signal, low=low, high=high)
@@ -134,7 +136,7 @@ class BatchRing:
 
     def _replace(self, pending: _Pending, damage: _Damage) -> Request:
         """Put the next readable window of the micro-batch in the place of each damaged one."""
-        windows = pending.request.windows.copy()
+        windows, onsets = pending.request.windows.copy(), pending.request.onsets.copy()
         whole = [place for place in range(len(windows)) if place not in damage]
         for place, error in sorted(damage.items()):
             self.damaged[int(windows[place])] = str(error)
@@ -142,8 +144,8 @@ class BatchRing:
                 raise error
             spare = next((other for other in whole if other > place), whole[0])
             pending.signal[place] = pending.signal[spare]
-            windows[place] = windows[spare]
-        return replace(pending.request, windows=windows)
+            windows[place], onsets[place] = windows[spare], onsets[spare]
+        return replace(pending.request, windows=windows, onsets=onsets)
 
     def _buffer(self, slots: list[Tensor], slot: int, request: Request) -> Tensor:
         bucket = self._table.buckets[request.bucket]
@@ -175,6 +177,6 @@ class BatchRing:
             num_references=bucket.num_references,
             window_ids=request.windows,
             recording_rows=rows,
-            start_s=self._table.starts_s(request.windows),
+            start_s=self._table.starts_s(request.windows, onsets=request.onsets),
             channel_names=tuple(r.channel_names for r in recordings),
         )

@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from physioscale.config import RunConfig
 from physioscale.contract import SPLITS, ShardSet, open_shard_set
 from physioscale.errors import InputError
+from physioscale.random import Draws
 from physioscale.streaming.acceptance import check_accepts
 from physioscale.streaming.batch import Batch
 from physioscale.streaming.batches import Layout, batch_sizes, make_layout
@@ -25,6 +28,8 @@ from physioscale.streaming.reader import WindowReader
 from physioscale.streaming.ring import BatchRing, Request
 from physioscale.streaming.selection import LeftOut, StreamRecording, select_recordings
 from physioscale.streaming.windows import WindowTable, enumerate_windows
+
+IntArray = NDArray[np.int64]
 
 
 def open_stream(
@@ -201,7 +206,15 @@ class Stream:
         data = self._config.data
         sets = [shard_set.info.checksum for shard_set in self.shard_sets]
         rules = (self._config.accepts, data.select, self._config.load)
-        return repr((sets, self.split, data.window_s, data.stride_s, rules))
+        windows = (data.window_s, data.stride_s, data.random_onset)
+        return repr((sets, self.split, windows, rules))
+
+    def _onsets(self, windows: IntArray, *, step: int, places: IntArray) -> IntArray:
+        """Return where the windows of a training step start in their runs."""
+        if not self._config.data.random_onset:
+            return self.table.onsets(windows, uniform=None)
+        draws = Draws(self._config.seed, step=step, sample_index=torch.from_numpy(places))
+        return self.table.onsets(windows, uniform=draws.uniform("onset", 1)[:, 0].numpy())
 
     def _ring(self) -> BatchRing:
         return BatchRing(
@@ -258,9 +271,11 @@ class StepLoader:
             planned = self._stream.plan.step(step)
             for micro in range(layout.accumulation):
                 places = layout.share(planned.windows, micro=micro)
+                windows = planned.windows[places]
                 yield Request(
                     bucket=planned.bucket,
-                    windows=planned.windows[places],
+                    windows=windows,
+                    onsets=self._stream._onsets(windows, step=step, places=places),
                     sample_index=places,
                     step=step,
                     epoch=planned.epoch,
@@ -281,7 +296,7 @@ class OrderedLoader:
     def __len__(self) -> int:
         return sum(-(-len(windows) // self._batch) for _, windows in self._shares())
 
-    def _shares(self) -> Iterator[tuple[int, np.ndarray[tuple[int], np.dtype[np.int64]]]]:
+    def _shares(self) -> Iterator[tuple[int, IntArray]]:
         table = self._stream.table
         for bucket in range(len(table.buckets)):
             chunks = np.flatnonzero(table.chunk_bucket == bucket)
@@ -303,7 +318,12 @@ class OrderedLoader:
                 part = windows[at : at + self._batch]
                 # Draws are keyed by the window itself: the same for any batch size.
                 yield Request(
-                    bucket=bucket, windows=part, sample_index=part & 0x7FFFFFFF, step=0, epoch=0
+                    bucket=bucket,
+                    windows=part,
+                    onsets=self._stream.table.onsets(part, uniform=None),
+                    sample_index=part & 0x7FFFFFFF,
+                    step=0,
+                    epoch=0,
                 )
 
 

@@ -22,6 +22,8 @@ from physioscale.streaming.compact import CompactIndex, run_starts
 from physioscale.streaming.load import load_margin, resampling_ratio
 from physioscale.streaming.selection import StoredFilters, StreamRecording
 
+IntArray = NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Bucket:
@@ -35,6 +37,8 @@ class Bucket:
     stored: StoredFilters
     window_samples: int
     stride_samples: int
+    grid_samples: int
+    """Windows start at multiples of it, so that resampled samples fall on stored ones."""
     margin_samples: int
     """Extra samples on each side that the load pipeline needs."""
 
@@ -51,21 +55,21 @@ class WindowTable:
     buckets: tuple[Bucket, ...]
     num_windows: int
     # Runs, (R,) each.
-    run_recording: NDArray[np.int64]
-    run_first_segment: NDArray[np.int64]
-    run_segment_samples: NDArray[np.int64]
+    run_recording: IntArray
+    run_first_segment: IntArray
+    run_segment_samples: IntArray
     """Samples of each segment of the run but its last, which may be shorter."""
-    run_num_samples: NDArray[np.int64]
-    run_start_sample: NDArray[np.int64]
+    run_num_samples: IntArray
+    run_start_sample: IntArray
     """First sample of the run, counted from the recording's first, gaps included."""
-    run_bucket: NDArray[np.int64]
-    run_first_window: NDArray[np.int64]
+    run_bucket: IntArray
+    run_first_window: IntArray
     # Chunks, (K,) each.
-    chunk_first_window: NDArray[np.int64]
-    chunk_num_windows: NDArray[np.int64]
-    chunk_shard: NDArray[np.int64]
-    chunk_bucket: NDArray[np.int64]
-    chunk_set: NDArray[np.int64]
+    chunk_first_window: IntArray
+    chunk_num_windows: IntArray
+    chunk_shard: IntArray
+    chunk_bucket: IntArray
+    chunk_set: IntArray
     """Number of the shard set."""
     num_shards: int
     num_sets: int
@@ -74,17 +78,33 @@ class WindowTable:
     too_short: int
     """Runs that are shorter than a window."""
 
-    def runs_of(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def runs_of(self, windows: IntArray) -> IntArray:
         """Return the run of each window, (B,) -> (B,)."""
         return np.searchsorted(self.run_first_window, windows, side="right") - 1
 
-    def starts_s(self, windows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return where windows of one bucket start, seconds from their recording's first sample."""
+    def onsets(self, windows: IntArray, *, uniform: NDArray[np.float32] | None) -> IntArray:
+        """Return where windows of one bucket start, samples from their run's first, (B,).
+
+        Args:
+            windows: (B,) window numbers.
+            uniform: (B,) in [0, 1): moves each window to a random place between its own start and
+                that of the next one, as far as the run goes; None: the windows' own starts.
+        """
         run = self.runs_of(windows)
         shape = self.buckets[int(self.run_bucket[run[0]])]
-        number = windows - self.run_first_window[run]
-        sample = self.run_start_sample[run] + number * shape.stride_samples
-        starts: NDArray[np.float64] = sample / shape.sampling_rate_hz
+        own = (windows - self.run_first_window[run]) * shape.stride_samples
+        if uniform is None:
+            return own
+        last = self.run_num_samples[run] - shape.window_samples
+        places = np.minimum(last - own, shape.stride_samples - 1) // shape.grid_samples + 1
+        moved: IntArray = (uniform.astype(np.float64) * places).astype(np.int64)
+        return own + moved * shape.grid_samples
+
+    def starts_s(self, windows: IntArray, *, onsets: IntArray) -> NDArray[np.float64]:
+        """Return where windows of one bucket start, seconds from their recording's first sample."""
+        run = self.runs_of(windows)
+        rate = self.buckets[int(self.run_bucket[run[0]])].sampling_rate_hz
+        starts: NDArray[np.float64] = (self.run_start_sample[run] + onsets) / rate
         return starts
 
 
@@ -115,6 +135,7 @@ def bucket_of(
         stored=recording.stored,
         window_samples=window,
         stride_samples=stride,
+        grid_samples=down,
         margin_samples=load_margin(load, rate, stored=recording.stored),
     )
 
@@ -159,9 +180,7 @@ def _whole_samples(length_s: float, rate_hz: float, *, step: int, name: str) -> 
     return whole
 
 
-def _runs(
-    indexes: Sequence[CompactIndex], recordings: Sequence[StreamRecording]
-) -> NDArray[np.int64]:
+def _runs(indexes: Sequence[CompactIndex], recordings: Sequence[StreamRecording]) -> IntArray:
     """Return (R, 6): recording of the stream, first segment, number of segments, samples, samples
     per segment, start sample in the recording."""
     found = []
@@ -185,8 +204,8 @@ def _runs(
 
 def _table(
     buckets: tuple[Bucket, ...],
-    of_recording: NDArray[np.int64],
-    runs: NDArray[np.int64],
+    of_recording: IntArray,
+    runs: IntArray,
     indexes: Sequence[CompactIndex],
     recordings: Sequence[StreamRecording],
     window_s: float,
@@ -222,14 +241,14 @@ def _table(
 
 
 def _chunks(
-    runs: NDArray[np.int64],
-    bucket: NDArray[np.int64],
-    stride: NDArray[np.int64],
-    count: NDArray[np.int64],
-    first_window: NDArray[np.int64],
+    runs: IntArray,
+    bucket: IntArray,
+    stride: IntArray,
+    count: IntArray,
+    first_window: IntArray,
     indexes: Sequence[CompactIndex],
     recordings: Sequence[StreamRecording],
-) -> NDArray[np.int64]:
+) -> IntArray:
     """Return (K, 5): first window, number of windows, shard (through all sets), bucket, set."""
     shard_base = np.concatenate(([0], np.cumsum([len(index.shard_names) for index in indexes])))
     chunks: list[tuple[int, int, int, int, int]] = []

@@ -76,6 +76,16 @@ class TestRows:
         rise = [0.001 + (0.01 - 0.001) * step / 6 for step in range(6)]
         assert rates == pytest.approx([*rise, 0.01, 0.01, 0.01, 0.01, 0.01 * 2 / 3, 0.01 / 3])
 
+    def test_bf16_mixed_computes_in_bfloat16_and_keeps_float32(self, configure: Configure) -> None:
+        words = ("model.dropout=0", "trainer.max_steps=3")
+        exact = fit(configure(*words, "run.name=exact"))
+        mixed = fit(configure(*words, "run.name=mixed", "trainer.precision=bf16-mixed"))
+        assert losses(mixed.folder) == pytest.approx(losses(exact.folder), rel=1e-2)
+        assert losses(mixed.folder) != pytest.approx(losses(exact.folder), rel=1e-6)
+        (folder,) = list_checkpoints(RunFolder(mixed.folder).checkpoints)
+        weights = load_file(folder / "model.safetensors").values()
+        assert {tensor.dtype for tensor in weights} == {torch.float32}
+
     def test_the_update_is_taken_with_that_rate(self, configure: Configure) -> None:
         """The first rate is 0 here, so one step must leave the initialisation as it was."""
         words = ("trainer.max_steps=4", "schedule.warmup_share=0.5", "schedule.start_lr=0")

@@ -132,6 +132,14 @@ def test_zero_3_equals_one_rank_and_leaves_whole_weights(place: Workplace, one_r
     check_zero(folder, one_rank)
 
 
+def test_zero_under_bf16_leaves_the_float32_weights_of_the_optimizer(place: Workplace) -> None:
+    words = (*SAME, "trainer.strategy=zero2", "trainer.precision=bf16-mixed")
+    folder = place.run("bf16", *words, "trainer.max_steps=3")
+    for tensor in newest_weights(folder).values():
+        assert tensor.dtype == torch.float32
+        assert not torch.equal(tensor, tensor.bfloat16().float())
+
+
 def check_zero(folder: Path, one_rank: Path) -> None:
     assert losses(folder)[0] == pytest.approx(losses(one_rank)[0], rel=1e-6)
     assert losses(folder) == pytest.approx(losses(one_rank), rel=1e-4)

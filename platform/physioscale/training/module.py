@@ -58,7 +58,10 @@ class PretrainingModule(LightningModule, ABC):
         """Return the embeddings of a batch that went through `load_pipeline`."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        metrics = self.loss(batch)
+        # Lightning does this as well, but not where DeepSpeed keeps the parameters in bfloat16.
+        mixed = self.config.trainer.precision == "bf16-mixed"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
+            metrics = self.loss(batch)
         self.recorder.add(metrics)
         return metrics[LOSS]
 

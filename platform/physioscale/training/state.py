@@ -49,17 +49,22 @@ def read_state_into(trainer: Trainer, module: LightningModule, folder: Path) -> 
 
 
 def _gathered(trainer: Trainer, module: LightningModule) -> dict[str, Tensor]:
-    """Return whole tensors on rank 0, gathered one by one where ZeRO-3 has divided them."""
-    strategy = trainer.strategy
-    assert isinstance(strategy, DeepSpeedStrategy)
-    if not strategy.zero_stage_3:
-        return module.state_dict()
-    import deepspeed
+    """Return whole float32 tensors on rank 0, gathered one by one; every rank takes part.
 
-    tensors: dict[str, Tensor] = {}
+    Under bf16-mixed the network's own parameters are bfloat16 copies, so the optimizer's float32
+    ones are asked for; what is not trained has none and is taken as it is.
+    """
+    from deepspeed.runtime.zero import GatheredParameters
+    from deepspeed.utils import safe_get_full_fp32_param
+
     named: dict[str, Any] = dict(module.named_parameters()) | dict(module.named_buffers())
+    tensors: dict[str, Tensor] = {}
     for name in module.state_dict():
-        with deepspeed.zero.GatheredParameters([named[name]]):
-            if trainer.is_global_zero:
-                tensors[name] = named[name].detach().cpu().clone()
+        if named[name].requires_grad:
+            whole = safe_get_full_fp32_param(named[name])
+        else:
+            with GatheredParameters([named[name]]):
+                whole = named[name].detach().clone()
+        if trainer.is_global_zero:
+            tensors[name] = whole.cpu()
     return tensors

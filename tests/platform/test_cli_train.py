@@ -102,7 +102,10 @@ def test_failures_of_tracking_are_told(
     result = RunResult(Path("runs/x"), 12, max_steps=12, rank=0, tracking_failures=3)
     monkeypatch.setattr("physioscale.training.fit", lambda *_, **__: result)
     assert train() == 0
-    assert "calls of tracking that failed: 3; runs/x/metrics.jsonl is complete" in capsys.readouterr().err
+    assert (
+        "calls of tracking that failed: 3; runs/x/metrics.jsonl is complete"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,12 @@
 """Filters and rate of a recording: what the profile asks for, worked out for one source rate.
 
-In:  digital samples (C, T) of one gap-free run, gain and offset per channel.
-Out: values (C, T') float64 in the channels' units at the stored rate, in phase with the source.
+In:  a source rate (Hz) and a profile.
+Out: `Conditioning`, what is done in words and numbers; `pass_plan`, the same for `OnePass`.
 
 Filters are MNE's kernels at the source rate with MNE's edges; then the rate changes by an exact
-ratio. A run's mean is taken off before a high-pass: MNE's kernels have no gain at 0 Hz, so this
-changes nothing except in runs shorter than half the kernel, where MNE's padding would turn the
-offset of a DC-coupled amplifier into a step.
+ratio. Values stay in phase with the source.
 
-Letters: C channels, T samples at the source rate, T' at the stored rate.
+Letters: K kernel samples.
 """
 
 from dataclasses import dataclass
@@ -19,22 +17,20 @@ from numpy.typing import NDArray
 
 from physioscale.errors import InputError
 from physioscale.signal import (
-    apply_fir,
     decimation_for,
     fir_kernel,
     margin_samples,
     notch_kernel,
     num_resampled,
     rational_ratio,
-    resample,
 )
+from physioscale.signal.onepass import OnePassPlan, plan_one_pass
 from physioscale_sharding.profile import Profile
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int16] | NDArray[np.int32]
 
-# Rows that are worked on together: bounds the memory beside input and output.
-_ROWS_AT_ONCE = 8
+AS_STORED = "as stored"
+"""Name of a pass's band without a filter; no band of a profile can have it."""
 
 
 @dataclass(frozen=True)
@@ -93,37 +89,28 @@ def conditioning_for(source_rate_hz: float, *, profile: Profile, where: str) -> 
     )
 
 
-def condition(
-    digital: IntArray, *, gain: FloatArray, offset: FloatArray, plan: Conditioning
-) -> FloatArray:
-    """Return the run's values (C, T') after filters and rate change.
+@lru_cache(maxsize=8)
+def pass_plan(
+    plan: Conditioning, bands: tuple[tuple[str, float | None, float | None], ...]
+) -> OnePassPlan:
+    """Return what one pass does to every block of a recording.
 
     Args:
-        digital: (C, T) samples of one run.
-        gain: (C,) units per digital step.
-        offset: (C,) value of digital 0.
-        plan: what to do.
+        plan: filters and rate.
+        bands: (name, low corner, high corner) of the bands with statistics. Those without a filter
+            are in the pass as one, `AS_STORED`, which is there in any case.
     """
-    kernels = _kernels(plan)
-    values = np.empty((len(digital), plan.num_stored(digital.shape[1])))
-    for row in range(0, len(digital), _ROWS_AT_ONCE):
-        rows = slice(row, row + _ROWS_AT_ONCE)
-        block = digital[rows] * gain[rows, np.newaxis] + offset[rows, np.newaxis]
-        if plan.low_cut_hz is not None:
-            block -= block.mean(axis=1, keepdims=True)
-        for kernel in kernels:
-            block = apply_fir(block, kernel)
-        values[rows] = (
-            block if plan.up == plan.down else resample(block, up=plan.up, down=plan.down)
-        )
-    return values
+    kernels = {name: band_kernel(plan.rate_hz, low, high)[0] for name, low, high in bands}
+    filtered = {name: kernel for name, kernel in kernels.items() if kernel is not None}
+    wanted = {AS_STORED: None, **filtered}
+    return plan_one_pass(_kernels(plan), up=plan.up, down=plan.down, bands=wanted)
 
 
 @lru_cache(maxsize=64)
 def band_kernel(
     rate_hz: float, low_hz: float | None, high_hz: float | None
 ) -> tuple[FloatArray | None, bool]:
-    """Return a band's kernel at a rate (None: no filter), and whether its top stays open.
+    """Return a band's kernel (K,) at a rate (None: no filter), and whether its top stays open.
 
     An upper corner at or above half the rate is left out: the recording has nothing there.
     """

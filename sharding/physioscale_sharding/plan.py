@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -100,7 +101,7 @@ class Plan:
 
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that decide the bytes."""
-    return {"physioscale": __version__, **{name: version(name) for name in _PACKAGES}}
+    return {"physioscale": __version__, **{name: _version(name) for name in _PACKAGES}}
 
 
 def request_parts(
@@ -157,6 +158,12 @@ def hash_json(value: Any) -> str:
     """Return the SHA-256 of a JSON value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _version(package: str) -> str:
+    """Return a package's version, whose metadata takes some milliseconds to parse."""
+    return version(package)
 
 
 def _packed(scanned: Sequence[Scanned], limit: int) -> list[list[Scanned]]:

@@ -1,13 +1,14 @@
 """Statistics of a recording in the profile's bands, and of a corpus from its recordings.
 
-In:  the runs of a recording, each (C, T) float64; or rows of `recordings.parquet`.
+In:  figures of the pass over a recording; or rows of `recordings.parquet`.
 Out: mean and standard deviation per channel and band; per channel type and band for a corpus.
 
-Runs (and recordings) are pooled by their number of samples, as if they were one signal: the
-variance is the mean of the variances plus the variance of the means. Deviations are the
-population's.
+They are those of all that was read of a recording, segments that a profile leaves out included, as
+accurate as `physioscale.signal.onepass` says. Recordings are pooled by their number of samples, as
+if they were one signal: the variance is the mean of the variances plus the variance of the means.
+Deviations are the population's.
 
-Letters: C channels, T samples, R runs.
+Letters: C channels, R recordings.
 """
 
 import hashlib
@@ -18,37 +19,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from physioscale.signal import BandStatistics, band_statistics
-from physioscale_sharding.conditioning import band_kernel
+from physioscale.signal import BandStatistics
+from physioscale.signal.onepass import RecordingFigures
+from physioscale_sharding.conditioning import AS_STORED, band_kernel
 from physioscale_sharding.profile import BandConfig
 
 FloatArray = NDArray[np.float64]
 
 
-def run_statistics(
-    runs: Sequence[FloatArray], *, rate_hz: float, bands: Mapping[str, BandConfig]
+def statistics_rows(
+    figures: RecordingFigures, *, rate_hz: float, bands: Mapping[str, BandConfig]
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the `statistics` of a recording's row, and notes on bands above its range."""
-    kernels, notes = {}, []
+    """Return the `statistics` of a recording's row, and notes on bands above its range.
+
+    Args:
+        figures: from the pass over the recording.
+        rate_hz: stored rate.
+        bands: those of the profile.
+    """
+    rows, notes = [], []
     for name, band in bands.items():
-        kernels[name], open_top = band_kernel(rate_hz, band.low_hz, band.high_hz)
+        _, open_top = band_kernel(rate_hz, band.low_hz, band.high_hz)
         if open_top:
             notes.append(
                 f"band_up_to_nyquist: '{name}' ends at {band.high_hz:g} Hz; the recording ends at "
                 f"{rate_hz / 2:g} Hz"
             )
-    per_run = [band_statistics(run, kernels=kernels) for run in runs]
-    weights = np.array([run.shape[1] for run in runs], dtype=np.float64)
-    rows = []
-    for name, band in bands.items():
-        pooled = _pool([statistics[name] for statistics in per_run], weights)
+        found = figures.bands.get(name, figures.bands[AS_STORED])
         rows.append(
             {
                 "band": name,
                 "low_hz": band.low_hz,
                 "high_hz": band.high_hz,
-                "mean": pooled.mean.tolist(),
-                "std": pooled.std.tolist(),
+                "mean": found.mean.tolist(),
+                "std": found.std.tolist(),
             }
         )
     return rows, notes

@@ -20,9 +20,13 @@ from physioscale.config.settings import Setting, read_yaml_settings
 from physioscale.config.strict import load_strict
 from physioscale.contract import UNITS_OF_TYPE
 from physioscale.errors import InputError, MissingInputError, suggest
+from physioscale.signal.quality import QualityLimits, limit_problems
 
 PROFILES_FOLDER = Path(__file__).parent / "profiles"
 DEFAULT_PROFILE = "eeg-wide"
+
+JUDGED_TYPE = "eeg"
+"""Type of the channels whose quality is judged: the figures and limits are made for it."""
 
 MIN_SEGMENT_S = 1.0
 """The contract's shortest segment; a shorter rest of a run is left out and noted."""
@@ -33,6 +37,7 @@ _BAND_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _CODINGS = ("quantised", "native", "float32")
 _SUBJECT_IDS = ("auto", "public", "hashed")
 _SPLIT_RULES = ("ranked", "threshold")
+_QUALITY_ACTIONS = ("mark", "drop_segments")
 _LARGEST_LSB_SHARE = 0.01
 
 
@@ -90,10 +95,18 @@ class Profile:
     """quantised: int16 at `lsb_share`. native: the source's integers as they are (no filter, no
     rate change). float32: no quantisation. A segment that does not fit int16 is float32 in each."""
     lsb_share: float = 0.01
-    """Least significant bit as a share of the channel's robust standard deviation in the
-    recording; at most 0.01."""
+    """Largest least significant bit of quantised values, as a share of the channel's robust
+    standard deviation in the recording; at most 0.01. It is smaller where a segment's range
+    allows (`quantise`)."""
     statistics_bands: dict[str, BandConfig] = field(default_factory=dict)
     """Bands in which mean and deviation of each channel are kept, for z-scores at load time."""
+    quality: QualityLimits = field(default_factory=QualityLimits)
+    """When an EEG channel is bad in a segment, and when a segment is unusable; the source is
+    judged, before any filter."""
+    quality_action: str = "mark"
+    """mark: every segment is kept, the figures are in the index. drop_segments: segments that are
+    judged unusable are left out and counted in the recording's notes; a recording without any
+    other goes to quarantine."""
     subject_ids: str = "auto"
     """public: ids as the corpus names them. hashed: a keyed hash. auto: public where the corpus
     is a BIDS tree or its definition says that its ids are pseudonyms, else hashed."""
@@ -148,11 +161,12 @@ def load_profile(name: str, *, overrides: Sequence[Setting] = ()) -> NamedProfil
     profile = load_strict(Profile, [s for s in settings if s.keys[0] != _BANDS], where=str(path))
     profile.statistics_bands = _bands([s for s in settings if s.keys[0] == _BANDS], path)
     where = f"profile '{path.stem}'"
-    raise_together(
+    problems = [
         InputError(f"{where}: {key}", found=found, expected=expected, do="Correct the value.")
         for holds, key, found, expected in _checks(profile)
         if not holds
-    )
+    ]
+    raise_together([*problems, *limit_problems(profile.quality, where=f"{where}: quality")])
     return NamedProfile(path.stem, path, profile)
 
 
@@ -237,6 +251,13 @@ def _checks(profile: Profile) -> Iterator[tuple[bool, str, str, str]]:
     yield _one_of("coding", profile.coding, _CODINGS)
     yield _one_of("subject_ids", profile.subject_ids, _SUBJECT_IDS)
     yield _one_of("split.rule", split.rule, _SPLIT_RULES)
+    yield _one_of("quality_action", profile.quality_action, _QUALITY_ACTIONS)
+    yield (
+        profile.quality_action == "mark" or JUDGED_TYPE in profile.channel_types,
+        "quality_action",
+        f"'{profile.quality_action}' without channels of type {JUDGED_TYPE}",
+        f"mark: only {JUDGED_TYPE} channels are judged",
+    )
     yield (
         min(split.val, split.test) >= 0 and split.val + split.test <= 1,
         "split",

@@ -1,11 +1,13 @@
 """Where a gap-free run is cut into segments, and how many bytes they will take.
 
 In:  the number of samples of a run at the stored rate.
-Out: [start, stop) of each segment in the run; the estimate of bytes in a shard.
+Out: [start, stop) of each segment in the run, at the stored rate and in the source; the estimate of
+     bytes in a shard.
 """
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from physioscale_sharding.profile import MIN_SEGMENT_S
 
@@ -25,6 +27,19 @@ class Cut:
     """[start, stop) of each segment, samples of the run."""
     rest: int
     """Samples at the end that are too few for a segment."""
+
+    def source_bounds(self, num_samples: int, *, up: int, down: int) -> list[tuple[int, int]]:
+        """Return [start, stop) of each segment in the source; together they leave out no sample.
+
+        Args:
+            num_samples: of the run in the source.
+            up: numerator of stored rate / source rate.
+            down: its denominator.
+        """
+        edges = [-(-start * down // up) for start, _ in self.bounds]
+        _, last = self.bounds[-1]
+        edges.append(min(-(-last * down // up), num_samples))
+        return list(pairwise(edges))
 
 
 def cut_run(num_times: int, *, rate_hz: float, segment_s: float) -> Cut:

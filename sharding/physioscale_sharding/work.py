@@ -37,6 +37,7 @@ from physioscale_sharding.prepare import Conversion, prepare
 from physioscale_sharding.process import Segment, convert
 from physioscale_sharding.quarantine import Quarantined, quarantined
 from physioscale_sharding.segments import estimate_bytes
+from physioscale_sharding.spool import SpoolError
 
 WORK_FOLDER = ".work"
 DONE_FOLDER = ".work.done"
@@ -226,15 +227,20 @@ def _converted(
     """Yield the segments of the item's recordings; rows and losses go to the lists."""
     for recording in job.recordings:
         try:
-            prepared = prepare(recording, conversion=job.conversion)
-            converted = convert(prepared, split=job.item.split, conversion=job.conversion)
-        except MemoryError:
+            segments = convert(
+                prepare(recording, conversion=job.conversion),
+                split=job.item.split,
+                conversion=job.conversion,
+                folder=job.work.path,
+            )
+            first = next(segments)
+        except (MemoryError, SpoolError):
             raise
         except Exception as error:  # one bad file must not end a corpus
             lost.append(quarantined(recording.path, stage="signal", error=error))
             continue
-        rows.append(converted.row)
-        yield from converted.segments
+        yield first
+        rows.append((yield from segments))
 
 
 def _write_shard(

@@ -90,7 +90,7 @@ def merge(out: Path, *, plan: Plan, conversion: Conversion, profile: NamedProfil
         shards=tuple(sorted(shards, key=lambda shard: shard.name)),
         files={name: file_sha256(out / name) for name in files},
         quarantined=len(quarantined),
-        linked_corpora=tuple(sorted(conversion.definition.linked)),
+        linked_corpora=_linked_corpora(conversion),
     )
     write_dataset(out, info)
     work.remove()
@@ -119,6 +119,13 @@ def same_content_in_two_splits(recordings: pa.Table) -> list[str]:
         for found in places.values()
         if len({split for split, _ in found}) > 1
     ]
+
+
+def _linked_corpora(conversion: Conversion) -> tuple[str, ...]:
+    """Return the corpora that share subjects with this one, its own under another name included."""
+    definition = conversion.definition
+    own = set() if definition.is_generic else {definition.name}
+    return tuple(sorted({*definition.linked, *own} - {conversion.corpus}))
 
 
 def _results(work: WorkFolder, plan: Plan) -> list[ItemResult]:

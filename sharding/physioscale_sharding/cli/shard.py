@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _TOO_MANY_LOST = 1
 _BIDS_FILE = "dataset_description.json"
-_GENERIC = ("bids", "folder")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +103,7 @@ def _request(arguments: argparse.Namespace) -> "Request":
     words = [*arguments.set, *(f"split.{share.strip()}" for share in shares)]
     generic = "bids" if (root / _BIDS_FILE).is_file() else "folder"
     definition = load_definition(arguments.definition or generic)
-    own_name = _corpus_name(root) if definition.name in _GENERIC else definition.name
+    own_name = _corpus_name(root) if definition.is_generic else definition.name
     return Request(
         root=root,
         definition=definition,

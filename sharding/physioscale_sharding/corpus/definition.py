@@ -17,6 +17,8 @@ from physioscale.errors import InputError, MissingInputError, suggest
 
 CORPORA_FOLDER = Path(__file__).parent.parent / "corpora"
 LAYOUTS = ("bids", "folder")
+# Definitions of a layout: the corpora that they are used for have nothing in common.
+_GENERIC = ("bids", "folder")
 MODALITIES = ("eeg", "ieeg")
 PATTERN_GROUPS = ("subject", "session", "run", "task")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
@@ -59,6 +61,11 @@ class CorpusDefinition:
     """How a person gets the data."""
     linked: list[str] = field(default_factory=list)
     """Corpora that share subjects or recordings with this one, by name."""
+
+    @property
+    def is_generic(self) -> bool:
+        """Whether it describes a layout that any corpus may have."""
+        return self.name in _GENERIC
 
 
 def list_definitions() -> tuple[str, ...]:

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 RealArray = NDArray[np.floating[Any]]
+ComplexArray = NDArray[np.complexfloating[Any, Any]]
 RealType = type[np.float32] | type[np.float64]
 
-# A stretch whose response stays below adds nothing that float32 could hold.
+# A response below adds nothing that float32 could hold.
 _SMALLEST_RESPONSE = 1e-7
 
 
@@ -34,7 +35,8 @@ class Piece:
     source: slice
     """May run downwards."""
     conjugate: bool
-    response: RealArray
+    response: ComplexArray
+    """Real numbers in complex form: numpy multiplies these twice as fast by a spectrum."""
 
 
 def fold_pieces(
@@ -51,10 +53,9 @@ def fold_pieces(
         # Zone z holds q from z * M / 2 to (z + 1) * M / 2, both included: either end stands for
         # itself and for its negative. It runs upwards over j where z is even.
         low, high = zone * stored_half, min((zone + 1) * stored_half, last)
-        for first, stop in ((low, min(high, half) + 1), (max(low, half + 1), high + 1)):
+        for begin, end in ((low, min(high, half) + 1), (max(low, half + 1), high + 1)):
+            first, stop = _significant(response, begin, end)
             if first >= stop:
-                continue
-            if first > 0 and np.abs(response[first:stop]).max() < _SMALLEST_RESPONSE:
                 continue
             bins = np.arange(first, stop)
             mirrored = first > half  # X at q above the Nyquist frequency is conj X at N - q
@@ -67,8 +68,16 @@ def fold_pieces(
                 stored=slice(int(stored[0]), int(stored[-1]) + 1),
                 source=_as_slice(source),
                 conjugate=mirrored != (zone % 2 == 1),
-                response=values.astype(dtype),
+                response=values.astype(np.result_type(dtype, np.complex64)),
             )
+
+
+def _significant(response: FloatArray, first: int, stop: int) -> tuple[int, int]:
+    """Return the stretch inside [first, stop) that counts; that of bin 0 always begins there."""
+    counts = np.flatnonzero(np.abs(response[first:stop]) >= _SMALLEST_RESPONSE)
+    if not len(counts):
+        return first, first + (first == 0)
+    return first + (int(counts[0]) if first else 0), first + int(counts[-1]) + 1
 
 
 def _as_slice(indices: NDArray[np.int64]) -> slice:

@@ -456,6 +456,7 @@ def test_a_truncated_file_is_refused_unless_asked_for(tmp_path: Path) -> None:
     assert header.is_truncated
     assert (header.num_records_declared, header.num_records_found) == (4, 2)
     assert header.duration_s == 2.0
+    assert header.notes == ("truncated: 2 of 4 declared records are missing",)
     np.testing.assert_array_equal(read_all(header), whole[:, :200])
 
 

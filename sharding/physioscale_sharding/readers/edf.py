@@ -199,6 +199,9 @@ def _layout(descriptor: int, header: EdfHeader, where: str) -> tuple[RecordLayou
     notes = []
     if header.num_records is None:
         notes.append(f"record_count_unknown: the header says -1; {found} whole records were found")
+    elif found < header.num_records:
+        missing = header.num_records - found
+        notes.append(f"truncated: {missing} of {header.num_records} declared records are missing")
     rest = size - found * header.record_bytes
     if rest and (header.num_records is None or found == header.num_records):
         notes.append(f"trailing_bytes: {rest} bytes after record {found} were left out")

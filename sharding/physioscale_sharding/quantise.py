@@ -30,6 +30,7 @@ IntArray = NDArray[np.int16] | NDArray[np.int32]
 
 _INT16_MIN, _INT16_MAX = -(1 << 15), (1 << 15) - 1
 _SAFETY = 0.9
+_JOINED = 16
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,7 @@ def largest_steps(
 
 def code_values(values: NDArray[np.float32], *, largest: FloatArray) -> Coded:
     """Return values (T, C) as int16 with steps of at most `largest` (C,), else as float32."""
-    peak = np.maximum(values.max(axis=0), -values.min(axis=0)).astype(np.float64)
-    step = peak / _INT16_MAX
+    step = _peak(values) / _INT16_MAX
     # Where there is nothing (or next to nothing) to resolve, any step will do.
     step = np.where(step > np.finfo(np.float32).tiny, step, largest)
     scale = step.astype(np.float32).astype(np.float64)
@@ -77,6 +77,18 @@ def code_values(values: NDArray[np.float32], *, largest: FloatArray) -> Coded:
     stored = encode_int16(values, scale=scale)
     assert stored is not None, "a value is above the largest one"
     return Coded(stored, tuple(scale.tolist()), (0.0,) * len(scale))
+
+
+def _peak(values: NDArray[np.float32]) -> FloatArray:
+    """Return (C,): the largest distance from zero of values (T, C)."""
+    num_times, num_channels = values.shape
+    # Rows of several moments: over rows of few channels, numpy takes eight times as long.
+    joined = num_times // _JOINED * _JOINED
+    rows = values[:joined].reshape(-1, _JOINED * num_channels)
+    low = [values[joined:], rows.min(axis=0, initial=0).reshape(-1, num_channels)]
+    high = [values[joined:], rows.max(axis=0, initial=0).reshape(-1, num_channels)]
+    peak = np.maximum(np.concatenate(high).max(axis=0), -np.concatenate(low).min(axis=0))
+    return np.asarray(peak, dtype=np.float64)
 
 
 def code_native(digital: IntArray, *, gain: FloatArray, offset: FloatArray) -> Coded:

@@ -88,8 +88,13 @@ class SegmentMeta:
 
     def to_json(self) -> bytes:
         """Return canonical JSON: sorted keys, no spaces, UTF-8."""
+        # `dataclasses.asdict` would copy every position, which takes four times as long.
+        fields = vars(self) | {
+            "channels": [vars(channel) for channel in self.channels],
+            "annotations": [vars(annotation) for annotation in self.annotations],
+        }
         return json.dumps(
-            dataclasses.asdict(self),
+            fields,
             sort_keys=True,
             separators=(",", ":"),
             ensure_ascii=False,

@@ -26,6 +26,8 @@ from physioscale.contract.segment import SegmentMeta
 from physioscale.errors import InputError
 
 _TAR_BLOCK = 512
+# tarfile writes 10 kB at a time, and a system call each costs as much as their checksums.
+_BUFFER_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class ShardWriter:
         self._optional = frozenset(members or ()) - frozenset(REQUIRED_MEMBERS)
         for member in sorted(self._optional):
             check_member(member, where=name)
-        self._file = _HashingFile(path.open("wb"))
+        self._file = _HashingFile(path.open("wb", buffering=_BUFFER_BYTES))
         # mtime as an integer: a float would be kept in an extra header before every member.
         self._tar = webdataset.TarWriter(
             self._file, user="", group="", mode=0o444, mtime=0, encoder=False

@@ -36,12 +36,11 @@ from physioscale.contract import (
 )
 from physioscale.contract.publish import sync_folder
 from physioscale.errors import InputError
-from physioscale_sharding.identity import keyed_hash
 from physioscale_sharding.plan import Plan, package_versions
 from physioscale_sharding.pooled import corpus_statistics
 from physioscale_sharding.prepare import Conversion
 from physioscale_sharding.profile import NamedProfile
-from physioscale_sharding.quarantine import Quarantined, write_quarantine
+from physioscale_sharding.quarantine import Quarantined, without_names, write_quarantine
 from physioscale_sharding.work import ItemResult, WorkFolder, read_result
 
 KIND = "signal"
@@ -69,7 +68,8 @@ def merge(out: Path, *, plan: Plan, conversion: Conversion, profile: NamedProfil
     work = WorkFolder.of(out)
     results = _results(work, plan)
     quarantined = all_quarantined(plan, results)
-    publish_bytes(out / QUARANTINE_FILE, write_quarantine(_named(quarantined, conversion)))
+    named = quarantined if conversion.public else without_names(quarantined, key=conversion.key)
+    publish_bytes(out / QUARANTINE_FILE, write_quarantine(named))
     if not any(result.num_recordings for result in results):
         work.remove()
         return Merged(None, tuple(quarantined), 0, ())
@@ -135,18 +135,6 @@ def _results(work: WorkFolder, plan: Plan) -> list[ItemResult]:
         assert result is not None, f"item {item.number} is not done"
         results.append(result)
     return results
-
-
-def _named(rows: Sequence[Quarantined], conversion: Conversion) -> list[Quarantined]:
-    """Return the rows with paths as the shard set may name them."""
-    if conversion.public:
-        return list(rows)
-    hidden = []
-    for row in rows:
-        path = keyed_hash(row.path, purpose="path", key=conversion.key)
-        error = row.error.replace(row.path, path).replace(Path(row.path).name, path)
-        hidden.append(replace(row, path=path, error=error))
-    return hidden
 
 
 def _final_names(results: Sequence[ItemResult]) -> dict[str, str]:

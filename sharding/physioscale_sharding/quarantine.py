@@ -13,10 +13,11 @@ import re
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 
 from physioscale.errors import InputError
+from physioscale_sharding.identity import keyed_hash
 
 _QUOTED = re.compile(r"b?'[^']*'|b?\"[^\"]*\"")
 _NUMBER = re.compile(r"(?<![A-Za-z])[+-]?\d[\d.,]*(?:e[+-]?\d+)?")
@@ -47,6 +48,16 @@ def quarantined(path: str, *, stage: str, error: Exception) -> Quarantined:
 def rejected(path: str, *, reason: str) -> Quarantined:
     """Return the row of a file that looks like a recording and was not taken."""
     return Quarantined(path, "find", _without_particulars(reason), f"{path}: {reason}")
+
+
+def without_names(rows: Iterable[Quarantined], *, key: bytes) -> list[Quarantined]:
+    """Return the rows with keyed hashes for the paths: names of files may be patients'."""
+    hidden = []
+    for row in rows:
+        path = keyed_hash(row.path, purpose="path", key=key)
+        error = row.error.replace(row.path, path).replace(Path(row.path).name, path)
+        hidden.append(replace(row, path=path, error=error))
+    return hidden
 
 
 def write_quarantine(rows: Iterable[Quarantined]) -> bytes:

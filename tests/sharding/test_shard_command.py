@@ -62,7 +62,8 @@ def test_prints_what_came_out(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    status = main(["shard", str(corpus), "--out", str(out), "--split", "val=0.25,test=0.25"])
+    words = ["--split", "val=0.25,test=0.25", "--show-names"]
+    status = main(["shard", str(corpus), "--out", str(out), *words])
     assert status == 0
     printed = capsys.readouterr().out
     assert "synthetic: 8 recordings converted, 0.02 h, profile eeg-wide" in printed

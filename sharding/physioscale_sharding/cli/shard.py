@@ -64,6 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="status 1 when more of the files could not be converted (default: 0.5)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    parser.add_argument(
+        "--show-names",
+        action="store_true",
+        help="print the names of files although the shard set hashes them: they may be patients'",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -78,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         found = find(request)
         plan = plan_corpus(found, num_workers=workers, progress=_progress)
-        print("\n".join(plan_lines(plan, found)))
+        print("\n".join(plan_lines(plan, found, show_names=arguments.show_names)))
         return 0
     outcome = convert_corpus(
         request,
@@ -87,7 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
         task=_as_task(arguments.task),
         progress=_progress,
     )
-    print("\n".join(outcome_lines(outcome, out=arguments.out)))
+    lines = outcome_lines(outcome, out=arguments.out, show_names=arguments.show_names)
+    print("\n".join(lines))
     return _status(outcome, most=arguments.max_quarantined)
 
 

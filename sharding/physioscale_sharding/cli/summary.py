@@ -1,6 +1,6 @@
 """What `physioscale shard` prints: a plan before it is carried out, and what became of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from physioscale.cli.output import aligned
@@ -9,12 +9,12 @@ from physioscale.contract import SPLITS, DatasetInfo
 from physioscale_sharding.convert import Outcome
 from physioscale_sharding.identity import DEFAULT_KEY
 from physioscale_sharding.plan import Plan, PlanItem
-from physioscale_sharding.quarantine import Quarantined, describe_quarantine
+from physioscale_sharding.quarantine import Quarantined, describe_quarantine, without_names
 from physioscale_sharding.request import Found
 
 
-def plan_lines(plan: Plan, found: Found) -> list[str]:
-    """Return a line for each item, and the totals."""
+def plan_lines(plan: Plan, found: Found, *, show_names: bool = False) -> list[str]:
+    """Return a line for each item, and the totals; file names only where they may be shown."""
     subjects = {one.path: one.subject for one in found.corpus.recordings}
     head = ("item", "split", "recordings", "subjects", "hours", "shards", "size")
     recordings = [one for item in plan.items for one in item.recordings]
@@ -25,8 +25,8 @@ def plan_lines(plan: Plan, found: Found) -> list[str]:
         f"{_count(len(recordings), 'recording')} of {_count(len(people), 'subject')}, "
         f"{sum(one.duration_s for one in recordings) / 3600:.2f} h, "
         f"{_count(sum(item.num_shards for item in plan.items), 'shard')}, about {size}",
-        *_quarantine_lines(plan.quarantined, found),
-        *_notes(found),
+        *_quarantine_lines(plan.quarantined, found, show_names=show_names),
+        *_notes(found, show_names=show_names),
         "nothing was written (--dry-run)",
     ]
 
@@ -43,12 +43,12 @@ def _item_row(item: PlanItem, subjects: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-def outcome_lines(outcome: Outcome, *, out: Path) -> list[str]:
-    """Return the closing lines of a conversion."""
+def outcome_lines(outcome: Outcome, *, out: Path, show_names: bool = False) -> list[str]:
+    """Return the closing lines of a conversion; file names only where they may be shown."""
     found, info, merged = outcome.found, outcome.info, outcome.merged
     if outcome.num_items_left:
         return [f"this task is done; {_count(outcome.num_items_left, 'item')} of other tasks to do"]
-    lines = _quarantine_lines(merged.quarantined, found) if merged else []
+    lines = _quarantine_lines(merged.quarantined, found, show_names=show_names) if merged else []
     if info is None:
         return [*lines, "no recording was converted; no shard set was written"]
     if merged is None:
@@ -65,7 +65,7 @@ def outcome_lines(outcome: Outcome, *, out: Path) -> list[str]:
         f"{_count(merged.num_float32, 'segment')} stored as float32",
         *lines,
         *(f"warning: {warning}" for warning in merged.warnings),
-        *_notes(found),
+        *_notes(found, show_names=show_names),
         _next(out),
     ]
 
@@ -79,15 +79,19 @@ def _split_lines(info: DatasetInfo) -> list[str]:
     return [f"  {line}" for line in aligned(rows)]
 
 
-def _quarantine_lines(rows: tuple[Quarantined, ...], found: Found) -> list[str]:
+def _quarantine_lines(rows: Sequence[Quarantined], found: Found, *, show_names: bool) -> list[str]:
+    if not (show_names or found.conversion.public):
+        rows = without_names(rows, key=found.conversion.key)
     head = f"{len(rows)} of {_count(found.num_files, 'file')} in quarantine"
     return [head, *(f"  {line}" for text in describe_quarantine(rows) for line in text.split("\n"))]
 
 
-def _notes(found: Found) -> list[str]:
+def _notes(found: Found, *, show_names: bool) -> list[str]:
+    hidden = not (show_names or found.conversion.public)
     by_rule: dict[str, list[str]] = {}
     for note in found.corpus.notes:
-        by_rule.setdefault(note.partition(":")[0], []).append(note)
+        rule = note.partition(":")[0]
+        by_rule.setdefault(rule, []).append(f"{rule}: (withheld)" if hidden else note)
     notes = [
         notes[0] + (f" (and {len(notes) - 1} more of this kind)" if len(notes) > 1 else "")
         for notes in by_rule.values()
@@ -96,6 +100,11 @@ def _notes(found: Found) -> list[str]:
         notes.append(
             "names_hashed: subjects and paths are hashed with the package's own key, so who has a "
             "list of the names can test them; --subject-key FILE closes that"
+        )
+    if hidden:
+        notes.append(
+            "names_withheld: names of files may be patients', so their hashes are printed; "
+            "--show-names prints the names (with --dry-run nothing else is done)"
         )
     return [f"note: {note}" for note in notes]
 

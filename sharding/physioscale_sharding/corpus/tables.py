@@ -21,6 +21,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _ABSENT = frozenset({"", "n/a", "N/A"})
 _IDENTIFYING = re.compile(
     r"(?:(?:first|last|sur|given|family|middle|maiden|patient|full|participant|subject)[_ -]?)?name"
+    r"|.*[_ -]name|operator|technician|technologist|physician|doctor|nurse|(?:experiment|test)er"
     r"|vorname|nachname|nom|prenom|initials|d\.?o\.?b\.?|birth.*|.*[_ -]birth"
     r"|.*birth[_ -]?da(?:y|te)|geburts.*|(?:.*[_ -])?date(?:time)?"
     r"|(?:acq|scan|recording|visit|exam)[_ -]?time"

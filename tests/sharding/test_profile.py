@@ -36,6 +36,7 @@ def test_own_file_states_what_differs(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
         "low_cut_hz: 1\nsplit: {val: 0.3}\nstatistics_bands: {alpha: {low_hz: 8, high_hz: 13}}\n"
+        "quality: {line_hz: [60]}\n"
     )
     named = load_profile(str(path))
     assert named.name == "mine"
@@ -45,6 +46,8 @@ def test_own_file_states_what_differs(tmp_path: Path) -> None:
         0.1,
     )
     assert named.profile.statistics_bands["alpha"].high_hz == 13
+    assert (named.profile.quality.line_hz, named.profile.quality.max_flat_share) == ([60], 0.1)
+    assert named.profile.quality_action == "mark"
 
 
 def test_overrides_win_and_change_the_hash() -> None:
@@ -76,6 +79,10 @@ def test_overrides_win_and_change_the_hash() -> None:
         ("statistics_bands: {A-b: {}}", "statistics_bands.A-b .*no file and no field"),
         ("statistics_bands: 3", "statistics_bands .*names of bands"),
         ("subject_ids: secret", "subject_ids: 'secret'; expected auto, public, hashed"),
+        ("quality_action: drop", "quality_action: 'drop'.*expected mark, drop_segments"),
+        ("quality_action: drop_segments\nchannel_types: [ecg]", "without channels of type eeg"),
+        ("quality: {max_flat_share: 2}", "quality.max_flat_share: 2.0; expected a share above 0"),
+        ("quality: {max_flt_share: 0.2}", "max_flt_share.*Did you mean 'max_flat_share'"),
         ("- a list", "no mapping at the top level"),
     ],
 )
@@ -86,8 +93,8 @@ def test_refused(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_all_contradictions_are_named_together(tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text("lsb_share: 0.5\nsegment_s: 0\n")
-    with pytest.raises(InputError, match=r"(?s)2 problems.*lsb_share.*segment_s"):
+    (tmp_path / "bad.yaml").write_text("lsb_share: 0.5\nsegment_s: 0\nquality: {max_noise_z: 0}\n")
+    with pytest.raises(InputError, match=r"(?s)3 problems.*lsb_share.*segment_s.*max_noise_z"):
         load_profile(str(tmp_path / "bad.yaml"))
 
 

@@ -3,6 +3,7 @@
 #   make demo      the whole path on a small generated corpus
 #   make test      the tests
 #   make lint      formatting, lint and types
+#   make promises  every promise at its full figure (hours; goes on where it was stopped)
 #   make bench     physioscale measured beside its peers, in an environment of its own
 #   make slurm-up, make slurm-down     a SLURM cluster of two nodes on this host (needs root)
 #
@@ -16,6 +17,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=
+PROMISES_ARGS ?=
 BENCH_VENV ?= .venv-bench
 BENCH_ARGS ?=
 SLURM_DIR ?= /tmp/physioscale-slurm
@@ -24,7 +26,7 @@ bin := $(VENV)/bin
 stamp := $(VENV)/.installed
 bench_stamp := $(BENCH_VENV)/.installed
 
-.PHONY: demo test bench lint format slurm-up slurm-down clean
+.PHONY: demo test promises bench lint format slurm-up slurm-down clean
 
 demo: $(stamp)
 	$(bin)/physioscale demo $(DEMO_ARGS)
@@ -35,6 +37,9 @@ test: $(stamp)
 # BENCH_ARGS: conversion or streaming (default: both), --quick, --date 2026-11-20
 bench: $(bench_stamp)
 	$(BENCH_VENV)/bin/python -m tests.benchmarks.run $(BENCH_ARGS)
+
+promises: $(stamp)
+	$(bin)/python -m tests.promises.run $(PROMISES_ARGS)
 
 lint: $(stamp)
 	$(bin)/ruff format --check .

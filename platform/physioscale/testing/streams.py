@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from physioscale.config import AcceptsConfig, DataConfig, LoadConfig, RunConfig
-from physioscale.streaming import Batch, open_stream
+from physioscale.streaming import Batch, open_stream, order
 
 _TIMEOUT_S = 120.0
 _POLL_S = 0.0005
@@ -137,6 +137,35 @@ def pss_bytes_by_epoch(config: RunConfig, *, num_epochs: int, out: Path) -> None
             pass
         sizes.append(memory_bytes("Pss"))
     out.write_text(json.dumps(sizes))
+
+
+def first_batches(config: RunConfig, *, shares: Sequence[float], out: Path) -> None:
+    """Write how long the first batch takes at shares of the first epoch, and the memory, as JSON.
+
+    Times (s) count from `iter(loader)`, each with a plan of its own, so that nothing that an
+    earlier position worked out is used again. Memory (bytes) is what this process holds alone,
+    less what it held after the imports.
+    """
+    before = memory_bytes("Private_Dirty")
+    begun = time.perf_counter()
+    stream = open_stream(config, split="train")
+    num_steps = stream.plan.first_step(1)
+    measured: dict[str, Any] = {"open_s": time.perf_counter() - begun, "first_s": []}
+    windows = []
+    for share in shares:
+        order._epoch_order.cache_clear()
+        order._mixed_pool.cache_clear()
+        step = int(share * num_steps)
+        loader = stream.train_loader(first_step=step, last_step=num_steps)
+        begun = time.perf_counter()
+        batches = iter(loader)
+        batch = next(batches)
+        measured["first_s"].append(time.perf_counter() - begun)
+        windows.append((step, batch.window_ids.tolist()))
+        del batches  # ends the reader's threads
+    measured["private_bytes"] = memory_bytes("Private_Dirty") - before
+    measured["batches"] = windows
+    out.write_text(json.dumps(measured))
 
 
 def memory_bytes(field: str) -> int:

@@ -377,6 +377,13 @@ def test_statistics_are_those_of_the_whole_recording(tmp_path: Path, convert: Co
     assert (np.abs(statistics["native"]["mean"] - source_v.mean(axis=1)) < 1e-6 * spread_v).all()
     np.testing.assert_allclose(statistics["native"]["std"], spread_v, rtol=1e-6)
     assert (statistics["reve"]["low_hz"], statistics["reve"]["high_hz"]) == (0.5, 99.5)
+    cut = int(30 * RATE_HZ)
+    for band, low_hz in (("wide", 0.1), ("reve", 0.5)):
+        runs = [source_v[:, :cut], source_v[:, cut:]]
+        filtered = [mne.filter.filter_data(r, RATE_HZ, low_hz, None, verbose="error") for r in runs]
+        pooled = np.concatenate(filtered, axis=1)
+        # At the ends of a run the source is continued, here of 30 s and 10 s only.
+        np.testing.assert_allclose(statistics[band]["std"], pooled.std(axis=1), rtol=0.02)
     assert any(
         note == "band_up_to_nyquist: 'reve' ends at 99.5 Hz; the recording ends at 64 Hz"
         for note in only_row(tmp_path / "out")["notes"]

@@ -15,6 +15,7 @@ from physioscale.errors import InputError
 from physioscale.testing import patch_header, write_edf
 from physioscale_sharding.quantise import code_values, largest_steps
 from physioscale_sharding.readers import EdfReader
+from physioscale_sharding.segments import cut_run
 from physioscale_sharding.selection import select_channels
 from physioscale_sharding.spool import Spool, SpoolError
 
@@ -47,11 +48,12 @@ def noise_uv(duration_s: float, *, num_channels: int = 3) -> Any:
     return np.random.default_rng(6).normal(0, 20, shape)
 
 
-def write(path: Path, signal_uv: Any) -> None:
+def write(path: Path, signal_uv: Any, **options: Any) -> None:
     """Write an EDF file at 128 Hz."""
     labels = ["Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2", "F7", "F8", "T7"]
     labels += ["T8", "P7", "P8", "Fz", "Cz", "Pz"]
-    write_edf(path, signal_uv, labels=labels[: len(signal_uv)], sampling_rate_hz=RATE_HZ)
+    labels = labels[: len(signal_uv)]
+    write_edf(path, signal_uv, labels=labels, sampling_rate_hz=RATE_HZ, **options)
 
 
 def repeat(path: Path, *, times: int, into: Path) -> None:
@@ -98,6 +100,36 @@ def test_values_and_figures_do_not_depend_on_where_segments_are_cut(
     np.testing.assert_array_equal(values[0][: len(values[1])], values[1])
     assert rows[0]["statistics"] == rows[1]["statistics"]
     assert rows[0]["content_sha256"] == rows[1]["content_sha256"]
+
+
+def test_values_of_a_run_behind_a_rest_are_its_own(
+    tmp_path: Path, convert: Convert, segments: Segments
+) -> None:
+    # The first run leaves half a second over, and the ratio of rates is no whole number.
+    signal_uv = noise_uv(90.5)
+    onsets = [0.5 * n for n in range(121)] + [70.0 + 0.5 * n for n in range(60)]
+    path = tmp_path / "in/s1/a.edf"
+    write(path, signal_uv, kind="edf+d", record_onsets_s=onsets, record_duration_s=0.5)
+    write(tmp_path / "alone/s1/a.edf", signal_uv[:, -30 * RATE_HZ :])
+    words = ["coding=float32", "sampling_rate_hz=100", "max_sampling_rate_hz=null"]
+    words.append("low_cut_hz=null")
+    convert(tmp_path / "in", tmp_path / "out", overrides=words)
+    convert(tmp_path / "alone", tmp_path / "alone-out", overrides=words)
+    first, second = segments(tmp_path / "out")
+    (alone,) = segments(tmp_path / "alone-out")
+    assert (first["meta.json"]["num_times"], second["meta.json"]["start_sample"]) == (6000, 7000)
+    # The files' digital steps differ by as much as their ranges do.
+    np.testing.assert_allclose(second["values"], alone["values"], atol=5e-9)
+
+
+def test_segments_take_up_all_samples_of_the_source() -> None:
+    cut = cut_run(1040, rate_hz=100.0, segment_s=3.3)
+    assert (cut.bounds, cut.rest) == (((0, 330), (330, 660), (660, 990)), 50)
+    # 330 stored samples are 422.4 of the source; the rest belongs to no segment.
+    bounds = cut.source_bounds(1331, up=25, down=32)
+    assert bounds == [(0, 423), (423, 845), (845, 1268)]
+    whole = cut_run(1000, rate_hz=100.0, segment_s=5.0)
+    assert whole.source_bounds(1279, up=25, down=32) == [(0, 640), (640, 1279)]
 
 
 def test_recording_that_fails_at_its_end_leaves_no_segment(
@@ -177,6 +209,29 @@ def test_spool_gives_back_any_range_as_times_by_channels(tmp_path: Path) -> None
             spool.append(signal.astype(np.float32))
         # It has no name: whatever becomes of the process, nothing is left.
         assert list(tmp_path.iterdir()) == []
+
+
+def test_spool_writes_on_where_the_system_took_a_part(tmp_path: Path) -> None:
+    class Slow:
+        """Takes 100 bytes at a time."""
+
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def write(self, data: Any) -> int:
+            return int(self._file.write(data[:100]))
+
+        def fileno(self) -> int:
+            return int(self._file.fileno())
+
+        def close(self) -> None:
+            self._file.close()
+
+    signal = np.arange(333, dtype=np.int16)[np.newaxis]
+    with Spool(tmp_path) as spool:
+        spool._file = Slow(spool._file)  # type: ignore[assignment]
+        spool.append(signal)
+        np.testing.assert_array_equal(spool.read(0, 333), signal.T)
 
 
 def test_spool_says_that_the_disk_refused(tmp_path: Path) -> None:

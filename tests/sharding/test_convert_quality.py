@@ -97,6 +97,18 @@ def test_figures_are_those_of_the_sources_own_integers(tmp_path: Path, convert: 
     assert quality["bad_share"] == [0, 1, 0, 0, 0, 0]
 
 
+def test_the_ends_of_the_converter_are_those_of_the_file(tmp_path: Path, convert: Convert) -> None:
+    # Two levels only: saturated where they are the converter's ends, else a square wave.
+    signal_uv = eeg_uv(60.0)
+    square_uv = 100.0 * np.sign(np.sin(2 * np.pi * np.arange(MINUTE) / RATE_HZ + 0.1))
+    signal_uv[1], signal_uv[4] = square_uv, square_uv
+    ranges = [(-500.0, 500.0)] * 6
+    ranges[1] = (-100.0, 100.0)
+    write(tmp_path / "in/s1/a.edf", signal_uv, physical_range=ranges)
+    convert(tmp_path / "in", tmp_path / "out")
+    assert row_of(tmp_path / "out")["quality"]["saturated_share"] == [0, 1, 0, 0, 0, 0]
+
+
 def test_unusable_segments_are_kept_and_marked_by_default(tmp_path: Path, convert: Convert) -> None:
     write(tmp_path / "in/s1/a.edf", second_minute_dead())
     convert(tmp_path / "in", tmp_path / "out")

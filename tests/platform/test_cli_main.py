@@ -2,6 +2,8 @@
 
 import argparse
 import dataclasses
+import errno
+import os
 import shlex
 import subprocess
 import sys
@@ -118,6 +120,63 @@ def test_interrupt_is_130(only: object, capsys: pytest.CaptureFixture[str]) -> N
 
     assert callable(only)
     only(run)
+    assert main(["try"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "do"),
+    [
+        (errno.EACCES, "Change its permissions"),
+        (errno.EROFS, "Change its permissions"),
+        (errno.ENOSPC, "Make room"),
+        (errno.ENOTDIR, "Check the path"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_and_2(
+    number: int, do: str, only: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        raise OSError(number, os.strerror(number), "out/x")
+
+    assert callable(only)
+    only(run)
+    assert main(["try"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: out/x: the system refuses it ({os.strerror(number)});")
+    assert do in error
+    assert error.count("\n") == 1
+
+
+def test_a_full_disk_that_names_no_file_is_one_line_and_2(
+    only: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert callable(only)
+    only(run)
+    assert main(["try"]) == 2
+    assert capsys.readouterr().err.startswith("error: the file system: the system refuses it")
+
+
+def test_a_missing_file_that_nobody_named_keeps_its_traceback(only: object) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "ours")
+
+    assert callable(only)
+    only(run)
+    with pytest.raises(FileNotFoundError, match="ours"):
+        main(["try"])
+
+
+def test_interrupt_while_commands_are_loaded_is_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load() -> list[Command]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main_module, "load_commands", load)
     assert main(["try"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 

@@ -1,10 +1,12 @@
 """The console script: one parser from all entry points, and the exit status.
 
-Exit status: what the command returns; 2 for a user's mistake (printed without a traceback); 130
-after Ctrl-C. Any other exception is a fault of ours and keeps its traceback.
+Exit status: what the command returns; 2 for a user's mistake, or a file or disk that the system
+refuses (printed without a traceback); 130 after Ctrl-C. Any other exception is a fault of ours and
+keeps its traceback.
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +19,10 @@ from physioscale.errors import InputError
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNFIT = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
@@ -24,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Words after the program's name; None takes those of this process.
     """
-    parsed = _parse(build_parser(load_commands()), arguments)
     try:
+        parsed = _parse(build_parser(load_commands()), arguments)
         status: int = parsed.run(parsed)
         # Flushed here, so that a closed pipe shows inside this try and not at interpreter exit.
         sys.stdout.flush()
@@ -39,7 +45,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output (`| head`) has gone; nothing is left to say and to no one.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        refused = refusal(error)
+        if refused is None:
+            raise
+        print(f"error: {refused}", file=sys.stderr)
+        return EXIT_USER_ERROR
     return status
+
+
+def refusal(error: OSError) -> InputError | None:
+    """Return what the system refused, in four parts; None where the fault may be ours."""
+    if error.errno in _CLOSED:
+        do = "Change its permissions, or name another place."
+    elif error.errno in _FULL:
+        do = "Make room, or name another place: files that were finished are whole."
+    elif error.errno in _UNFIT:
+        do = "Check the path and the disk."
+    else:
+        return None
+    return InputError(
+        "the file system" if error.filename is None else os.fsdecode(error.filename),
+        found=f"the system refuses it ({error.strerror})",
+        expected="files that can be read, and a place that can be written",
+        do=do,
+    )
 
 
 def load_commands() -> list[Command]:

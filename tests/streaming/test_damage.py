@@ -43,6 +43,24 @@ def test_a_missing_shard_is_named(folder: Path, make_config: Config) -> None:
         read_everything(make_config(folder))
 
 
+def test_a_shard_that_cannot_be_opened_is_named(folder: Path, make_config: Config) -> None:
+    shard = folder / "train-000000.tar"
+    shard.unlink()
+    shard.symlink_to(shard.name)  # a loop: refused for root as well, whom permissions do not stop
+    with pytest.raises(DamagedShardError, match=r"set/train-000000.tar: it cannot be opened \(Too"):
+        read_everything(make_config(folder))
+
+
+def test_a_shard_that_the_disk_does_not_give_is_named(folder: Path, make_config: Config) -> None:
+    shard = folder / "train-000000.tar"
+    shard.unlink()
+    shard.mkdir()  # can be opened, not read
+    with pytest.raises(
+        DamagedShardError, match=r"byte \d+, recording 'a_eyesopen', segment 0: it cannot be read"
+    ):
+        read_everything(make_config(folder))
+
+
 def test_a_replaced_index_is_named(folder: Path, make_config: Config) -> None:
     table = read_table(folder / INDEX_FILE, schema=INDEX_SCHEMA)
     pq.write_table(table.slice(0, 1), folder / INDEX_FILE)

@@ -33,7 +33,7 @@ from physioscale.streaming.windows import WindowTable
 
 
 class DamagedShardError(InputError):
-    """A shard is missing, or its bytes are not those that were written."""
+    """A shard is missing or cannot be read, or its bytes are not those that were written."""
 
 
 class Stretch(NamedTuple):
@@ -139,7 +139,8 @@ class WindowReader:
         """Read one window of a located batch into its row of `out` (B, T, C) float32.
 
         Raises:
-            DamagedShardError: a block's checksum differs, or the shard is too short or missing.
+            DamagedShardError: a block's checksum differs, or the shard is too short, missing or
+                cannot be read.
         """
         signal = out[window]
         for stretch in located.stretches[window]:
@@ -225,14 +226,16 @@ class WindowReader:
 
     def _pread(self, number: int, stretch: Stretch, out: memoryview) -> None:
         shard = int(self._segments[number]["shard"][stretch.segment])
-        found = os.preadv(self._open(number, shard), [out], stretch.file_offset)
-        if found != len(out):
-            raise self._damaged(
-                number,
-                stretch.segment,
-                offset=stretch.file_offset,
-                found=f"{found} bytes where {len(out)} should stand",
-            )
+        descriptor = self._open(number, shard)
+        try:
+            count = os.preadv(descriptor, [out], stretch.file_offset)
+        except OSError as error:
+            found = f"it cannot be read ({error.strerror})"
+        else:
+            if count == len(out):
+                return
+            found = f"{count} bytes where {len(out)} should stand"
+        raise self._damaged(number, stretch.segment, offset=stretch.file_offset, found=found)
 
     def _check(self, number: int, stretch: Stretch, data: memoryview) -> None:
         """Compare the blocks that were read with their checksums."""
@@ -271,6 +274,13 @@ class WindowReader:
                         found="no such shard",
                         expected="every shard that dataset.json names",
                         do="Copy it back, or convert the corpus again.",
+                    ) from None
+                except OSError as error:
+                    raise DamagedShardError(
+                        f"{path.parent.name}/{path.name}",
+                        found=f"it cannot be opened ({error.strerror})",
+                        expected="a file that this process may read",
+                        do="Check its permissions, and the disk or server it lies on.",
                     ) from None
             return self._files[number, shard]
 

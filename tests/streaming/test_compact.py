@@ -1,12 +1,15 @@
 """The compact index: small, built once, the same for all processes."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from physioscale.config import RunConfig
 from physioscale.contract import open_shard_set
+from physioscale.streaming import compact as compact_module
 from physioscale.streaming import open_stream
 from physioscale.streaming.compact import SEGMENT_DTYPE, open_compact
 from physioscale.testing.shards import write_shard_set
@@ -51,3 +54,18 @@ def test_it_is_built_once_and_mapped(tmp_path: Path, make_config: Config) -> Non
     assert [file.stat().st_mtime_ns for file in files] == before
     compact = open_compact(open_shard_set(truth.path), cache_dir=tmp_path / "cache")
     assert isinstance(compact.segments, np.memmap)
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = write_shard_set(tmp_path / "set")
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compact_module, "sync_file", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            open_compact(open_shard_set(truth.path), cache_dir=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    open_compact(open_shard_set(truth.path), cache_dir=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 1

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from physioscale.contract import ShardSet
+from physioscale.contract.publish import sync_file
 from physioscale.errors import InputError
 
 # 40 bytes. `words` is the segment's first place in words.npy; `shard` and `recording` are rows of
@@ -202,12 +203,15 @@ def _publish(shard_set: ShardSet, folder: Path) -> None:
             expected="a writable folder",
             do=f"Set data.cache_dir, or {ENVIRONMENT_VARIABLE}, to one.",
         ) from None
-    np.save(building / "segments.npy", segments, allow_pickle=False)
-    np.save(building / "words.npy", words, allow_pickle=False)
     try:
+        for name, array in (("segments.npy", segments), ("words.npy", words)):
+            np.save(building / name, array, allow_pickle=False)
+            # A power cut must not leave the folder's name with files that are empty.
+            sync_file(building / name)
         building.rename(folder)
     except OSError:
         # Another rank was first; its folder holds the same bytes.
-        shutil.rmtree(building)
         if not folder.is_dir():
             raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)

@@ -96,6 +96,15 @@ def test_many_differing_keys_are_counted(config: RunConfig) -> None:
         check_same_run(run_folder(config), config)
 
 
+def test_a_damaged_configuration_is_named_by_its_line(config: RunConfig) -> None:
+    config.run.name = "mine"
+    record(config)
+    run = run_folder(config)
+    run.config.write_text("seed: 0\nload: [", encoding="utf-8")
+    with pytest.raises(InputError, match=r"mine/config\.yaml line \d: .* expected plain YAML"):
+        check_same_run(run, config)
+
+
 def test_another_plan_is_refused(config: RunConfig) -> None:
     run = run_folder(config)
     check_same_plan(run, stored_hash="a" * 64, plan_hash="a" * 64)

@@ -27,7 +27,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from physioscale import __version__
-from physioscale.config import RunConfig, config_hash, to_yaml
+from physioscale.config import RunConfig, config_hash, read_yaml_settings, to_yaml
 from physioscale.config.identity import LAUNCH_KEYS
 from physioscale.contract import open_shard_set, publish_bytes
 from physioscale.contract.identity import Identities, identities
@@ -79,10 +79,11 @@ def check_same_run(run: RunFolder, config: RunConfig) -> None:
     """Refuse to go on in a folder that belongs to another configuration.
 
     Raises:
-        InputError: names the keys that differ, with both values.
+        InputError: names the keys that differ, with both values, or config.yaml is damaged.
     """
     if not run.config.is_file():
         return
+    read_yaml_settings(run.config)  # names the line of a file that is not YAML
     stored = _flat(OmegaConf.to_container(OmegaConf.load(run.config)))
     wanted = _flat(OmegaConf.to_container(OmegaConf.create(to_yaml(config))))
     differing = [

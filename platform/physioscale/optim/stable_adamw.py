@@ -8,10 +8,10 @@ For each tensor, with m and u the bias-corrected moments of the gradient g after
 As long as rms <= 1 it is AdamW. A gradient far above what u expects makes rms large; AdamW would
 then take too long a step, as u follows at its own pace.
 
-The rms belongs to a whole parameter tensor. ZeRO (stages 1 to 3) hands an optimizer one flat slice
-that mixes tensors and depends on the number of ranks, so this class gives wrong results there:
-whoever sets up ZeRO must refuse it by name (`StableAdamW`). A version that knows the partition does
-not exist yet. DDP and plain runs are right.
+The rms belongs to a whole parameter tensor. ZeRO (stages 1 to 3) hands an optimizer flat tensors
+that mix parameters and depend on the number of ranks: `set_partition` tells it what lies where, and
+the rms is then summed over the ranks, with one all-reduce of a number per parameter and step.
+Whoever sets up ZeRO must call it (`physioscale.optim.zero` does).
 Source: Wortsman et al. 2023, "Stable and low-loss mixed-precision training for large-scale
 vision-language models", arXiv 2304.13013, algorithm 2 (lr, betas and eps as named there).
 """
@@ -19,6 +19,7 @@ vision-language models", arXiv 2304.13013, algorithm 2 (lr, betas and eps as nam
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from physioscale.errors import InputError
+from physioscale.optim.partition import FlatPartition, PartitionedTensor
 
 Group = dict[str, Any]
 
@@ -60,11 +62,23 @@ class StableAdamW(Optimizer):
         super().__init__(
             params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         )
+        self._partitioned: dict[Tensor, PartitionedTensor] = {}
 
     def add_param_group(self, param_group: Group) -> None:
         """Add parameters with their own settings; torch's constructor comes through here, too."""
         super().add_param_group(param_group)
         _check_group(self.param_groups[-1])
+
+    def set_partition(self, flat: Tensor, partition: FlatPartition) -> None:
+        """Treat `flat` as the tensors it was cut from; every rank of the partition then steps.
+
+        Padding keeps its values. A tensor that was never given a partition is one parameter.
+        A parameter without gradient is not told from one whose gradient is zero.
+
+        Raises:
+            InputError: if the partition does not fit the tensor.
+        """
+        self._partitioned[flat] = PartitionedTensor(flat, partition)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch overloads it, we do not
@@ -75,8 +89,14 @@ class StableAdamW(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             for step, params in self._by_step(group).items():
-                states = [self.state[param] for param in params]
-                _update(params, states, group=group, step=step)
+                whole = [param for param in params if param not in self._partitioned]
+                if whole:
+                    slices = _Slices.of(whole, [self.state[param] for param in whole])
+                    _update(slices, _rms_of_each(slices.grads), group=group, step=step)
+                for flat in params:
+                    if (cut := self._partitioned.get(flat)) is not None:
+                        slices = _Slices.of([flat], [self.state[flat]]).cut(cut)
+                        _update(slices, cut.root_mean_squares, group=group, step=step)
         return loss
 
     def _by_step(self, group: Group) -> dict[int, list[Tensor]]:
@@ -96,42 +116,78 @@ class StableAdamW(Optimizer):
         return gathered
 
 
+@dataclass(frozen=True)
+class _Slices:
+    """Lists of equal length: parameters, or pieces of them, with gradients and moments."""
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    first: list[Tensor]
+    second: list[Tensor]
+
+    @classmethod
+    def of(cls, params: list[Tensor], states: list[dict[str, Tensor]]) -> "_Slices":
+        return cls(
+            params=params,
+            grads=[param.grad for param in params if param.grad is not None],
+            first=[state["exp_avg"] for state in states],
+            second=[state["exp_avg_sq"] for state in states],
+        )
+
+    def cut(self, tensor: PartitionedTensor) -> "_Slices":
+        """Return the pieces of the one flat tensor in these lists."""
+        return _Slices(
+            params=tensor.views(self.params[0]),
+            grads=tensor.views(self.grads[0]),
+            first=tensor.views(self.first[0]),
+            second=tensor.views(self.second[0]),
+        )
+
+
+_RootMeanSquares = Callable[[list[Tensor]], list[Tensor]]
+
+
+def _rms_of_each(grads: list[Tensor]) -> _RootMeanSquares:
+    def from_norms(norms: list[Tensor]) -> list[Tensor]:
+        return [norm / math.sqrt(grad.numel()) for norm, grad in zip(norms, grads, strict=True)]
+
+    return from_norms
+
+
 def _update(
-    params: list[Tensor], states: list[dict[str, Tensor]], *, group: Group, step: int
+    slices: _Slices, root_mean_squares: _RootMeanSquares, *, group: Group, step: int
 ) -> None:
-    grads = [param.grad for param in params if param.grad is not None]
-    first = [state["exp_avg"] for state in states]
-    second = [state["exp_avg_sq"] for state in states]
+    params, grads = slices.params, slices.grads
+    if not params:
+        # Nothing but padding lies here, but the other ranks wait for this one.
+        root_mean_squares([])
+        return
     # Debiased betas keep the stored moments equal to AdamW's bias-corrected ones.
     beta1, beta2 = (_debiased(beta, step=step) for beta in group["betas"])
-    torch._foreach_lerp_(first, grads, weight=1 - beta1)
-    torch._foreach_mul_(second, beta2)
-    torch._foreach_addcmul_(second, grads, grads, value=1 - beta2)
+    torch._foreach_lerp_(slices.first, grads, weight=1 - beta1)
+    torch._foreach_mul_(slices.second, beta2)
+    torch._foreach_addcmul_(slices.second, grads, grads, value=1 - beta2)
 
-    root = torch._foreach_sqrt(second)
-    rates = _clipped_rates(grads, root, lr=group["lr"], eps=group["eps"])
+    root = torch._foreach_sqrt(slices.second)
+    rms = root_mean_squares(_norms_of_ratio(grads, root, eps=group["eps"]))
     torch._foreach_add_(root, group["eps"])
-    updates = torch._foreach_div(first, root)
+    updates = torch._foreach_div(slices.first, root)
     if group["weight_decay"]:
         torch._foreach_add_(updates, params, alpha=group["weight_decay"])
-    torch._foreach_mul_(updates, rates)
+    torch._foreach_mul_(updates, [group["lr"] / value.clamp(min=1) for value in rms])
     torch._foreach_sub_(params, updates)
 
 
-def _clipped_rates(
-    grads: list[Tensor], root: list[Tensor] | tuple[Tensor, ...], *, lr: float, eps: float
+def _norms_of_ratio(
+    grads: list[Tensor], root: list[Tensor] | tuple[Tensor, ...], *, eps: float
 ) -> list[Tensor]:
-    """Return lr / max(1, rms) of each tensor, as scalars on its device."""
+    """Return the norm of gradient over second moment for each slice, scalars on its device."""
     # max(u, eps^2) = max(sqrt(u), eps)^2, so the root of the update serves here, too; unlike eps^2,
     # which is 1e-18 for REVE, it stays well inside float32.
     ratio = torch._foreach_clamp_min(root, eps)
     torch._foreach_reciprocal_(ratio)
     torch._foreach_mul_(ratio, grads)
-    norms = torch._foreach_norm(ratio)
-    return [
-        lr / (norm / math.sqrt(grad.numel())).clamp(min=1)
-        for norm, grad in zip(norms, grads, strict=True)
-    ]
+    return list(torch._foreach_norm(ratio))
 
 
 def _debiased(beta: float, *, step: int) -> float:

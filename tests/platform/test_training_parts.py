@@ -12,6 +12,7 @@ from physioscale.optim import StableAdamW
 from physioscale.training.layout import resolve_layout
 from physioscale.training.metrics import StepRecorder
 from physioscale.training.optimizers import OPTIMIZERS, build_optimizer, learning_rate
+from physioscale.training.strategies import ZeroStrategy, make_strategy
 
 
 def make_config(**trainer: object) -> RunConfig:
@@ -195,10 +196,11 @@ class TestLayout:
         with pytest.raises(InputError, match=message):
             resolve_layout(config)
 
-    def test_zero_refuses_an_optimizer_of_whole_tensors(self) -> None:
-        config = make_config(strategy="zero2")
-        config.optimizer.name = "stable_adamw"
-        with pytest.raises(InputError, match=r"'zero2' with optimizer\.name 'stable_adamw'"):
-            resolve_layout(config)
-        config.optimizer.name = "adamw"
-        assert resolve_layout(config).zero_stage == 2
+    def test_zero_refuses_an_optimizer_it_was_not_tested_with(self) -> None:
+        layout = resolve_layout(make_config(strategy="zero2"))
+        assert layout.zero_stage == 2
+        strategy = make_strategy(layout)
+        assert isinstance(strategy, ZeroStrategy)
+        model = torch.nn.Linear(2, 2)
+        with pytest.raises(InputError, match="ZeRO with the optimizer Adafactor; expected one of"):
+            strategy._setup_model_and_optimizer(model, torch.optim.Adafactor(model.parameters()))

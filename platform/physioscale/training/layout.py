@@ -11,7 +11,6 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 
 from physioscale.config import RunConfig, TrainerConfig
 from physioscale.errors import InputError
-from physioscale.training.optimizers import NEEDS_WHOLE_TENSORS
 
 ZERO_STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
 
@@ -52,7 +51,7 @@ def resolve_layout(config: RunConfig) -> RankLayout:
 
     Raises:
         InputError: an accelerator that is not there, more devices than there are, nodes without a
-            launcher, or a strategy that does not fit the number of ranks or the optimizer.
+            launcher, or a strategy that does not fit the number of ranks.
     """
     trainer = config.trainer
     accelerator = _accelerator(trainer)
@@ -140,13 +139,5 @@ def _strategy(config: RunConfig) -> str:
             found=f"'single' with {ranks} ranks",
             expected="one rank",
             do="Set trainer.strategy=ddp, or trainer.devices=1 and trainer.nodes=1.",
-        )
-    if name in ZERO_STAGES and config.optimizer.name in NEEDS_WHOLE_TENSORS:
-        raise InputError(
-            "trainer.strategy",
-            found=f"'{name}' with optimizer.name '{config.optimizer.name}'",
-            expected="an optimizer without statistics of whole parameter tensors: ZeRO hands it "
-            "flat slices, and its steps would depend on the number of ranks",
-            do="Set trainer.strategy=ddp, or optimizer.name=adamw.",
         )
     return name

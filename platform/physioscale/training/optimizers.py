@@ -41,11 +41,8 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], OptimizerConfig], Optimizer]] 
     "adamw": _adamw,
     "stable_adamw": _stable_adamw,
 }
-"""The optimizers that `optimizer.name` may name."""
-
-NEEDS_WHOLE_TENSORS = frozenset({"stable_adamw"})
-"""Those with statistics of a parameter tensor. ZeRO hands an optimizer flat slices that mix
-tensors, even on one rank, so they are refused there."""
+"""The optimizers that `optimizer.name` may name. Under ZeRO a new one is refused until
+`physioscale.optim.check_under_zero` knows it."""
 
 
 def build_optimizer(parameters: Iterable[Tensor], config: OptimizerConfig) -> Optimizer:

@@ -10,7 +10,9 @@ from lightning.pytorch.strategies import (
     SingleDeviceStrategy,
     Strategy,
 )
+from torch.optim import Optimizer
 
+from physioscale.optim import check_under_zero, set_partitions
 from physioscale.training.layout import RankLayout
 
 # Numbers per bucket. The default of 2e8 is for GPUs: here it fills two buffers of 0.8 GB a step.
@@ -26,7 +28,7 @@ def make_strategy(layout: RankLayout) -> Strategy:
         return DDPStrategy(gradient_as_bucket_view=True)
     settings: dict[str, Any] = {
         "stage": layout.zero_stage,
-        # Only optimizers that treat every number alike get here (see NEEDS_WHOLE_TENSORS).
+        # DeepSpeed's own list is about itself; `ZeroStrategy` keeps ours.
         "zero_allow_untested_optimizer": True,
     }
     if layout.accelerator == "cpu":
@@ -34,11 +36,29 @@ def make_strategy(layout: RankLayout) -> Strategy:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         settings |= _CPU_BUCKETS
         return CpuDeepSpeedStrategy(process_group_backend="gloo", **settings)
-    return DeepSpeedStrategy(**settings)
+    return ZeroStrategy(**settings)
 
 
-class CpuDeepSpeedStrategy(DeepSpeedStrategy):
-    """Lightning's DeepSpeed strategy without its checks that the devices are GPUs.
+class ZeroStrategy(DeepSpeedStrategy):
+    """Lightning's DeepSpeed strategy with optimizers that keep their meaning under ZeRO.
+
+    Raises:
+        InputError: at set-up, for an optimizer that was not shown to take the same steps.
+    """
+
+    def _setup_model_and_optimizer(
+        self, model: torch.nn.Module, optimizer: Optimizer | None, lr_scheduler: Any = None
+    ) -> tuple[Any, Optimizer]:
+        assert optimizer is not None  # only where Lightning evaluates, which does not come here
+        check_under_zero(optimizer)
+        groups = [list(group["params"]) for group in optimizer.param_groups]
+        engine, zero_optimizer = super()._setup_model_and_optimizer(model, optimizer, lr_scheduler)
+        set_partitions(optimizer, zero_optimizer=zero_optimizer, groups=groups)
+        return engine, zero_optimizer
+
+
+class CpuDeepSpeedStrategy(ZeroStrategy):
+    """The same without the parent's checks that the devices are GPUs.
 
     Only for a CPU: there is one device, so its index is 0 on every rank.
     """

@@ -225,6 +225,20 @@ def test_a_member_that_was_added_to_a_shard_is_named(folder: Path) -> None:
     assert "member 'evil.pickle': bytes behind the last sample" in fault.message
 
 
+@pytest.mark.parametrize("name", ["train-000000.tar", INDEX_FILE, RECORDINGS_FILE])
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_checked(
+    folder: Path, name: str
+) -> None:
+    (folder / name).unlink()
+    # A file that opens and gives an input/output error, as on a failing disk; root reads the rest.
+    (folder / name).symlink_to("/proc/self/mem")
+    (folder / QUARANTINE_FILE).unlink()
+    found = {fault.file: fault.message for fault in _faults(folder)}
+    assert found[name].startswith("cannot be read (Input/output error")
+    assert found[QUARANTINE_FILE] == "is missing; dataset.json lists it"
+    assert len(found) == 2
+
+
 def test_a_damaged_index_leaves_the_shards_checked_by_their_hash(folder: Path) -> None:
     _flip(folder / INDEX_FILE, 100)
     _flip(folder / SHARD, 4000)

@@ -42,12 +42,17 @@ def check_files(opened: OpenedSet, *, on_bytes: Callable[[int], None]) -> Faults
         path = opened.path / name
         if not path.is_file():
             yield opened.fault(name, "is missing; dataset.json lists it")
-        elif file_sha256(path) != sha256:
+            continue
+        try:
+            found = file_sha256(path)
+        except OSError as error:
+            yield opened.unreadable(name, error)
+            continue
+        if found != sha256:
             yield opened.fault(name, "its SHA-256 is not the one that dataset.json lists")
         else:
             yield from _check_content(opened, name)
-        if path.is_file():
-            on_bytes(path.stat().st_size)
+        on_bytes(path.stat().st_size)
     yield from _check_unlisted(opened)
 
 
@@ -89,10 +94,10 @@ def _check_unlisted(opened: OpenedSet) -> Faults:
 
 
 def _sound_table(path: Path, info: DatasetInfo, schema: pa.Schema) -> pa.Table | None:
-    # A changed table is not parsed: check_files names it by its hash.
-    if not path.is_file() or file_sha256(path) != info.files.get(path.name):
-        return None
+    # A changed or unreadable table is not parsed: check_files names it.
     try:
+        if not path.is_file() or file_sha256(path) != info.files.get(path.name):
+            return None
         return read_table(path, schema=schema)
-    except InputError:
+    except (InputError, OSError):
         return None

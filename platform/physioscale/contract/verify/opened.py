@@ -29,6 +29,10 @@ class OpenedSet:
         """Return a fault of this set."""
         return Fault(self.name, file, sample, offset, message)
 
+    def unreadable(self, file: str, error: OSError) -> Fault:
+        """Return the fault of a file that the system does not give."""
+        return self.fault(file, f"cannot be read ({error.strerror})")
+
 
 class RecordingRows:
     """Rows of `recordings.parquet` by name; only the last few are kept as Python objects."""

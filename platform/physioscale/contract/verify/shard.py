@@ -41,17 +41,30 @@ def check_shards(opened: OpenedSet, *, on_bytes: Callable[[int], None]) -> Fault
     """Yield the faults of all shards of a set."""
     rows = None if opened.recordings is None else RecordingRows(opened.recordings)
     for facts in opened.info.shards:
-        path = opened.path / facts.name
-        if not path.is_file():
-            yield opened.fault(facts.name, "is missing; dataset.json lists it")
-        elif opened.index is None:
-            # Without its index a shard is a row of bytes: only its hash can be compared.
-            if file_sha256(path) != facts.sha256:
-                yield _changed(opened, facts, path.stat().st_size)
-            on_bytes(path.stat().st_size)
-        else:
-            samples = list(_samples(opened, facts.name, opened.index, rows))
-            yield from _check_shard(opened, facts, samples, on_bytes)
+        try:
+            yield from _check_readable(opened, facts, rows, on_bytes)
+        except OSError as error:
+            # The other shards are still worth reading.
+            yield opened.unreadable(facts.name, error)
+
+
+def _check_readable(
+    opened: OpenedSet,
+    facts: ShardFacts,
+    rows: RecordingRows | None,
+    on_bytes: Callable[[int], None],
+) -> Faults:
+    path = opened.path / facts.name
+    if not path.is_file():
+        yield opened.fault(facts.name, "is missing; dataset.json lists it")
+    elif opened.index is None:
+        # Without its index a shard is a row of bytes: only its hash can be compared.
+        if file_sha256(path) != facts.sha256:
+            yield _changed(opened, facts, path.stat().st_size)
+        on_bytes(path.stat().st_size)
+    else:
+        samples = list(_samples(opened, facts.name, opened.index, rows))
+        yield from _check_shard(opened, facts, samples, on_bytes)
 
 
 def _samples(

@@ -108,6 +108,14 @@ def test_an_unknown_label_is_refused_with_those_that_exist() -> None:
     assert caught.value.expected == "one of: task, state, sex"
 
 
+def test_recordings_without_any_label_say_how_to_get_one() -> None:
+    recordings = [_recording(subject, labels={}, task=None) for subject in range(2)]
+    with pytest.raises(
+        InputError, match=r"expected a label, but these have none\. Put a labels\.csv"
+    ):
+        make_problem(recordings, np.arange(2), label="task")
+
+
 def test_a_label_with_one_value_is_refused() -> None:
     with pytest.raises(InputError, match="label 'task': one value, 'rest', in all 2 recordings"):
         make_problem([_recording(0), _recording(1)], np.arange(2), label="task")

@@ -97,8 +97,10 @@ def _check_values(
         raise InputError(
             f"label {label!r}",
             found=f"no recording that has it{suggest(label, known)}",
-            expected=f"one of: {_listed(known)}",
-            do="Name a label that the recordings have; `task` and the participants' columns are.",
+            expected=f"one of: {_listed(known)}" if known else "a label, but these have none",
+            do="Name a label that the recordings have: `task`, or a participants' column."
+            if known
+            else "Put a labels.csv beside the files, or make a BIDS tree, and convert again.",
         )
     numbers = set() if label == TASK else {recording.labels.get(label) for recording in recordings}
     quantities = [value for value in numbers if isinstance(value, (int, float))]

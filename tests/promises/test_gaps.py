@@ -2,7 +2,6 @@
 
 import json
 import random
-import tarfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -94,14 +93,13 @@ def _segments(out: Path) -> dict[str, list[tuple[dict[str, Any], NDArray[np.int6
     source = {row["recording"]: row["source"] for row in rows}
     found = defaultdict(list)
     for row in open_shard_set(out).index.to_pylist():
+        members = {member["name"]: member for member in row["members"]}
         with (out / row["shard"]).open("rb") as file:
             file.seek(row["signal_offset"])
             stored = np.frombuffer(file.read(row["signal_bytes"]), dtype="<i2").astype(np.float64)
+            file.seek(members["meta.json"]["offset"])
+            meta = json.loads(file.read(members["meta.json"]["size"]))
         volts = stored * row["scale"][0] + row["offset"][0]
-        with tarfile.open(out / row["shard"]) as tar:
-            member = tar.extractfile(f"{row['key']}.meta.json")
-            assert member is not None
-            meta = json.loads(member.read())
         numbers = np.rint(volts * 1e6).astype(np.int64)
         found[source[row["recording"]]].append((meta, numbers))
     return dict(found)

@@ -112,22 +112,22 @@ def test_a_killed_consumer_goes_on_exactly(
 @pytest.mark.promise(
     "R3",
     asked="8 -> 4 -> 2 -> 8 ranks at the same global batch, with mixture weights: same batches",
-    full=100,
-    small=16,
+    full=20,
+    small=1,
 )
 def test_other_ranks_go_on_with_the_same_batches(
     folders: tuple[Path, Path], make_config: Config, count: int
 ) -> None:
     config = make_config(*folders, data={"weights": [0.4, 1.7], "stride_s": 1.0})
     last = open_stream(config, split="train").plan.first_step(2)
-    bounds = (0, *sorted(random.Random(5).sample(range(1, last), k=3)), last)
-    if count < last:
-        bounds = (0, count // 4, count // 2, 3 * count // 4, count)
-    unbroken = global_batches(config, world_size=1, first=0, last=bounds[-1])
-    pieces = []
-    for world_size, (first, end) in zip((8, 4, 2, 8), pairwise(bounds), strict=True):
-        pieces += global_batches(config, world_size=world_size, first=first, last=end)
-    assert pieces == unbroken
+    unbroken = global_batches(config, world_size=1, first=0, last=last)
+    rng = random.Random(5)
+    for _ in range(count):
+        bounds = (0, *sorted(rng.sample(range(1, last), k=3)), last)
+        pieces = []
+        for world_size, (first, end) in zip((8, 4, 2, 8), pairwise(bounds), strict=True):
+            pieces += global_batches(config, world_size=world_size, first=first, last=end)
+        assert pieces == unbroken
 
 
 @pytest.mark.promise(

@@ -1,6 +1,7 @@
-"""StableAdamW under real ZeRO takes the steps of the per-tensor rule, on one rank and on two."""
+"""StableAdamW under real ZeRO takes the steps of the per-tensor rule, on one rank and on two.
 
-from pathlib import Path
+In the same launches a teacher follows the float32 weights of a bfloat16 network.
+"""
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from physioscale.optim import (
     float32_weights,
 )
 from physioscale.testing.ranks import run_on_ranks
-from physioscale.testing.zero import batch_loss, build_network, train_under_zero, train_whole
+from physioscale.testing.zero import batch_loss, build_network, train_whole, zero_and_teacher
 
 # (stage, bfloat16, told of the partition)
 STAGES = [(1, False, True), (2, False, True), (3, False, True)]
@@ -24,9 +25,9 @@ BFLOAT16 = (2, True, True)
 BFLOAT16_3 = (3, True, True)
 
 
-def of_case(weights: dict[str, Tensor], case: int) -> dict[str, Tensor]:
-    """Return the weights of one case under the parameters' own names."""
-    prefix = f"{case}/"
+def of_kind(weights: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """Return the weights of one kind or case under the parameters' own names."""
+    prefix = f"{kind}/"
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in weights.items()
@@ -39,21 +40,46 @@ def largest_difference(weights: dict[str, Tensor], expected: dict[str, Tensor]) 
     return max((weights[name] - expected[name]).abs().max().item() for name in expected)
 
 
-@pytest.mark.parametrize("num_ranks", [1, 2])
-def test_zero_1_2_and_3_equal_the_rule_per_tensor(num_ranks: int, tmp_path: Path) -> None:
-    cases = [*STAGES, UNTOLD, BFLOAT16, BFLOAT16_3]
-    ranks = run_on_ranks(train_under_zero, cases, num_ranks=num_ranks, folder=tmp_path)
+@pytest.fixture(scope="module", params=[1, 2], ids=["one rank", "two ranks"])
+def ranks(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Tensor]]:
+    """What each rank has after training."""
+    return run_on_ranks(
+        zero_and_teacher,
+        [*STAGES, UNTOLD, BFLOAT16, BFLOAT16_3],
+        num_ranks=request.param,
+        folder=tmp_path_factory.mktemp("zero"),
+        num_steps=200,
+        momentum=0.9995,
+    )
+
+
+def test_zero_1_2_and_3_equal_the_rule_per_tensor(ranks: list[dict[str, Tensor]]) -> None:
     expected = train_whole()
     moved = largest_difference(dict(build_network().named_parameters()), expected)
     assert moved > 0.05
     for weights in ranks:
         for case in range(len(STAGES)):
             # 12 steps of at most 1e-2, rounded to float32 (6e-8 relative) a few times per step.
-            assert largest_difference(of_case(weights, case), expected) < 2e-6
+            assert largest_difference(of_kind(weights, f"{case}"), expected) < 2e-6
         # An optimizer that takes the flat tensor for one parameter goes elsewhere.
-        assert largest_difference(of_case(weights, 3), expected) > 1e-3
-        for case in (4, 5):
-            check_float32_weights(of_case(weights, case), expected)
+        assert largest_difference(of_kind(weights, "3"), expected) > 1e-3
+
+
+def test_float32_weights_are_the_optimizers_own(ranks: list[dict[str, Tensor]]) -> None:
+    for weights in ranks:
+        for case in ("4", "5"):
+            check_float32_weights(of_kind(weights, case), train_whole())
+
+
+def test_a_teacher_in_a_bfloat16_network_follows_200_steps(ranks: list[dict[str, Tensor]]) -> None:
+    for weights in ranks:
+        teacher, start = of_kind(weights, "teacher"), of_kind(weights, "start")
+        assert {tensor.dtype for tensor in teacher.values()} == {torch.float32}
+        assert largest_difference(teacher, of_kind(weights, "expected")) < 1e-5
+        assert largest_difference(teacher, start) > 1e-3
+        assert largest_difference(teacher, of_kind(ranks[0], "teacher")) == 0
 
 
 def check_float32_weights(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

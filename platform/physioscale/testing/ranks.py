@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ def run_on_ranks(
     num_ranks: int,
     folder: Path,
     timeout_s: float = 120.0,
+    **settings: Any,
 ) -> list[dict[str, torch.Tensor]]:
-    """Return what `job(*arguments)` returned on each rank, tensors by name.
+    """Return what `job(*arguments, **settings)` returned on each rank, tensors by name.
 
     Args:
         job: called with torch.distributed initialised.
-        arguments: given to `job` on every rank.
+        arguments, settings: given to `job` on every rank.
         num_ranks: how many processes to start.
         folder: an empty folder for the ranks' meeting point and their results.
         timeout_s: after this all ranks are killed.
@@ -37,7 +39,9 @@ def run_on_ranks(
     """
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=_run, args=(job, arguments, rank, num_ranks, folder))
+        context.Process(
+            target=_run, args=(partial(job, *arguments, **settings), rank, num_ranks, folder)
+        )
         for rank in range(num_ranks)
     ]
     for process in processes:
@@ -56,11 +60,7 @@ def run_on_ranks(
 
 
 def _run(
-    job: Callable[..., dict[str, torch.Tensor]],
-    arguments: tuple[Any, ...],
-    rank: int,
-    num_ranks: int,
-    folder: Path,
+    job: Callable[[], dict[str, torch.Tensor]], rank: int, num_ranks: int, folder: Path
 ) -> None:
     # What DeepSpeed reads of a rank, when it is imported and when it starts.
     os.environ |= {
@@ -73,5 +73,5 @@ def _run(
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=num_ranks
     )
-    torch.save(job(*arguments), folder / f"{rank}.pt")
+    torch.save(job(), folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()

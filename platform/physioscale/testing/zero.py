@@ -4,11 +4,13 @@ The sizes are odd and the groups two, so that parameters cross the cuts between 
 tensor has padding; every fifth gradient is a spike, so that StableAdamW clips.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from physioscale.nn import EmaTeacher
 from physioscale.optim import StableAdamW, float32_weights, set_partitions
 
 NUM_STEPS = 12
@@ -70,14 +72,83 @@ def train_under_zero(cases: list[tuple[int, bool, bool]]) -> dict[str, Tensor]:
     return weights
 
 
+class Taught(nn.Module):
+    """The network and a teacher of it, as a recipe holds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.student = build_network()
+        self.teacher = EmaTeacher(self.student)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the student's output."""
+        output: Tensor = self.student(x)
+        return output
+
+
+def teach_under_zero(stage: int, *, num_steps: int, momentum: float) -> dict[str, Tensor]:
+    """Train a bfloat16 network with a teacher.
+
+    Returns:
+        Under `teacher/<parameter>` the teacher's weights, under `expected/<parameter>` the same by
+        the closed form in float64, under `start/<parameter>` those at the beginning.
+    """
+    network = Taught()
+    start = {name: param.detach().clone() for name, param in network.student.named_parameters()}
+    expected = {name: momentum**num_steps * weight.double() for name, weight in start.items()}
+    engine, told = _initialise(network, build_optimizer(network), stage=stage, bfloat16=True)
+    told()
+    for step in range(num_steps):
+        _step(engine, step=step)
+        weights = dict(float32_weights(network.student))
+        network.teacher.update(network.student, momentum=momentum, weights=weights.items())
+        share = (1 - momentum) * momentum ** (num_steps - 1 - step)
+        for name, weight in weights.items():
+            expected[name] += share * weight.double()
+    engine.destroy()
+    named = {"teacher": dict(network.teacher.network.named_buffers()), "expected": expected}
+    return {
+        f"{kind}/{name}": tensor
+        for kind, tensors in (named | {"start": start}).items()
+        for name, tensor in tensors.items()
+    }
+
+
+def zero_and_teacher(
+    cases: list[tuple[int, bool, bool]], *, num_steps: int, momentum: float
+) -> dict[str, Tensor]:
+    """Do both in one launch: a launch spends most of its time on imports."""
+    return train_under_zero(cases) | teach_under_zero(2, num_steps=num_steps, momentum=momentum)
+
+
 def _train_one(*, stage: int, bfloat16: bool, told: bool) -> dict[str, Tensor]:
+    network = build_network()
+    engine, tell = _initialise(network, build_optimizer(network), stage=stage, bfloat16=bfloat16)
+    if told:
+        tell()
+    for step in range(NUM_STEPS):
+        _step(engine, step=step)
+    weights = {name: tensor.clone() for name, tensor in float32_weights(network)}
+    engine.destroy()
+    return weights
+
+
+def _step(engine: Any, *, step: int) -> None:
+    rank, share = torch.distributed.get_rank(), BATCH // torch.distributed.get_world_size()
+    rows = slice(rank * share, (rank + 1) * share)
+    engine.backward(batch_loss(engine, step=step, rows=rows))
+    engine.step()
+
+
+def _initialise(
+    network: nn.Module, optimizer: StableAdamW, *, stage: int, bfloat16: bool
+) -> tuple[Any, Callable[[], None]]:
+    """Return DeepSpeed's engine, and what tells the optimizer of its partition."""
     import deepspeed
 
     # Where a compiler is found DeepSpeed would build this op, which training does not use.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="gloo", verbose=False)
-    network = build_network()
-    optimizer = build_optimizer(network)
     groups = [list(group["params"]) for group in optimizer.param_groups]
     engine, zero_optimizer, _, _ = deepspeed.initialize(
         model=network,
@@ -96,13 +167,4 @@ def _train_one(*, stage: int, bfloat16: bool, told: bool) -> dict[str, Tensor]:
             },
         },
     )
-    if told:
-        set_partitions(optimizer, zero_optimizer=zero_optimizer, groups=groups)
-    rank, share = torch.distributed.get_rank(), BATCH // torch.distributed.get_world_size()
-    for step in range(NUM_STEPS):
-        rows = slice(rank * share, (rank + 1) * share)
-        engine.backward(batch_loss(engine, step=step, rows=rows))
-        engine.step()
-    weights = {name: tensor.clone() for name, tensor in float32_weights(engine.module)}
-    engine.destroy()
-    return weights
+    return engine, lambda: set_partitions(optimizer, zero_optimizer=zero_optimizer, groups=groups)

@@ -137,6 +137,19 @@ def test_shards_are_compared_with_what_the_recipe_accepts(
     assert "accepts.channel_types: channels of type eeg" in capsys.readouterr().err
 
 
+def test_validate_reads_the_tables_as_training_would(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = write_shard_set(tmp_path / "set")
+    words = ["validate", name, f"data.shards={truth.path}"]
+    assert main([*words, "data.window_s=90"]) == 2
+    assert "windows of 90 s, but the longest" in capsys.readouterr().err
+    assert main([*words, "accepts.min_channels=99"]) == 2
+    assert "fewer than 99 usable channels" in capsys.readouterr().err
+    assert main([*words, "variant=wide"]) == 0
+    assert "steps per epoch" in capsys.readouterr().out
+
+
 def test_every_bad_shard_set_is_named(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -336,3 +336,21 @@ def test_yaml_keeps_the_order_of_the_fields() -> None:
     assert [key for key in keys if not key.startswith((" ", "-"))] == [
         field.name for field in dataclasses.fields(RunConfig)
     ]
+
+
+@pytest.mark.parametrize("name", ["", "..", "../elsewhere", "a/b", "a\\b"])
+def test_a_run_name_that_leaves_the_folder_of_runs_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"run\.name: .*expected the name of one folder"):
+        check_run(run_config(run={"name": name}))
+
+
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [
+        ({"reference": ["average", "Cz"]}, r"load\.reference: .*\[average\], or names"),
+        ({"reference": ["Cz"], "normalise": "session"}, r"load\.normalise: session with load\.ref"),
+    ],
+)
+def test_a_reference_that_cannot_be_is_refused(load: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_run(run_config(load=load))

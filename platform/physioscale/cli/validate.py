@@ -1,7 +1,8 @@
 """`physioscale validate`: check a recipe, and the shards it is to read, without running it.
 
 Every variant is resolved, checked and built on the meta device, unless `variant=...` picks one.
-Each folder in `data.shards` is opened and compared with what the recipe accepts.
+Each folder in `data.shards` is opened and compared with what the recipe accepts; the windows that
+training would read are enumerated, and with `variant=...` its batches planned.
 """
 
 import argparse
@@ -30,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     configs = [recipe.resolve(variant=name, overrides=arguments.overrides) for name in names]
     lines = [_check_build(recipe, config) for config in configs]
     shards = _check_shards(configs)
+    if shards:
+        shards += _check_windows(recipe, configs[0], plan=picked)
     print(f"recipe {recipe.info.name} at {recipe.info.folder}")
     for line in aligned([["variant", "encoder", "total", "tokens per window"], *lines]):
         print(f"  {line}")
@@ -81,6 +84,18 @@ def _check_shards(configs: Sequence[RunConfig]) -> list[str]:
         lines.append(f"shards {path}: {info.corpus}, {count} recordings, {hours:.2f} h: accepted")
     raise_together(problems)
     return lines
+
+
+def _check_windows(recipe: Recipe, config: RunConfig, *, plan: bool) -> list[str]:
+    """Select recordings and enumerate windows as training would; plan the batches where asked."""
+    from physioscale.streaming import open_stream
+
+    stream = open_stream(
+        config,
+        split="train",
+        tokens_per_window=lambda channels: recipe.parts.tokens_per_window(config, channels),
+    )
+    return [*stream.describe(), *(stream.describe_plan() if plan else [])]
 
 
 COMMAND = Command(

@@ -79,6 +79,7 @@ def check_run(config: RunConfig) -> None:
             *_check_batch(config),
             *_check_band(config),
             *_check_reference(config),
+            *_check_run_name(config),
             *_check_optimizer(config),
         ]
     )
@@ -202,6 +203,17 @@ def _check_reference(config: RunConfig) -> Iterator[InputError]:
             found=f"{load.normalise} with load.reference {load.reference}",
             expected="window or none: stored statistics are those of the recording's own reference",
             do="Change one of the two.",
+        )
+
+
+def _check_run_name(config: RunConfig) -> Iterator[InputError]:
+    name = config.run.name
+    if name is not None and (name in ("", ".", "..") or "/" in name or "\\" in name):
+        yield InputError(
+            "run.name",
+            found=repr(name),
+            expected="the name of one folder, without separators",
+            do="Name the folder of the runs with run.root.",
         )
 
 

@@ -70,7 +70,8 @@ class SelectConfig:
     labels: dict[str, list[str]] = field(default_factory=dict)
     """Label -> values of which a recording must have one, compared as text."""
     max_quality: dict[str, float] = field(default_factory=dict)
-    """Name of a quality figure -> highest value; channels above it are left out (and counted)."""
+    """Name of a quality figure -> highest value; channels above it are left out (and counted). A
+    channel whose figure could not be measured stays."""
 
 
 @dataclass

@@ -335,7 +335,7 @@ def test_checksums_and_extremes_are_of_the_source() -> None:
     plan = plan_one_pass([], up=1, down=2)
     digital = _white(2, 5000)
     _, figures = _run(digital, plan, cut=123)
-    expected = tuple(hashlib.sha256(row.astype("<i4").tobytes()).hexdigest() for row in digital)
+    expected = tuple(hashlib.sha256(row.astype("<i2").tobytes()).hexdigest() for row in digital)
     assert figures.channel_sha256 == expected
     assert _run(digital.astype(np.int32), plan)[1].channel_sha256 == expected
     np.testing.assert_array_equal(figures.digital_min, digital.min(axis=1))
@@ -345,6 +345,18 @@ def test_checksums_and_extremes_are_of_the_source() -> None:
     other = _run(changed, plan)[1].channel_sha256
     assert other[0] == expected[0]
     assert other[1] != expected[1]
+
+
+@pytest.mark.parametrize("at", [0, 4999])
+def test_a_channel_beyond_16_bits_is_hashed_with_32(at: int) -> None:
+    plan = plan_one_pass([], up=1, down=2)
+    digital = _white(2, 5000, dtype=np.int32)
+    digital[1, at] = 32768
+    _, figures = _run(digital, plan, cut=123)
+    assert figures.channel_sha256 == (
+        hashlib.sha256(digital[0].astype("<i2").tobytes()).hexdigest(),
+        hashlib.sha256(digital[1].astype("<i4").tobytes()).hexdigest(),
+    )
 
 
 def test_nothing_pushed_gives_no_block_and_no_figure() -> None:

@@ -22,7 +22,6 @@ with a standard error of 1.3 %.
 Letters: C channels, T source samples, T' stored samples, N block, R rows.
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +31,7 @@ from numpy.typing import NDArray
 from physioscale.signal.onepass.accumulate import Moments, Subsample
 from physioscale.signal.onepass.blocks import BlockTransform, short_run
 from physioscale.signal.onepass.plan import OnePassPlan
+from physioscale.signal.onepass.source import SourceFigures
 from physioscale.signal.resampling import num_resampled
 from physioscale.signal.statistics import BandStatistics
 
@@ -59,8 +59,9 @@ class RecordingFigures:
     digital_max: NDArray[np.int64]
     """(C,) largest source sample."""
     channel_sha256: tuple[str, ...]
-    """SHA-256 of each channel's source samples in time order, all runs joined, as little-endian
-    int32: the same numbers have the same hash, however many bits a format gives them."""
+    """SHA-256 of each channel's source samples in time order, all runs joined, little endian: as
+    int16 where all of them fit, else as int32. So the same numbers have the same hash, however many
+    bits a format gives them."""
 
 
 class OnePass:
@@ -83,7 +84,7 @@ class OnePass:
         self._gain = gain.astype(np.float64)
         self._offset = offset.astype(np.float64)
         num_channels = len(gain)
-        self._source = _SourceFigures(num_channels)
+        self._source = SourceFigures(num_channels)
         self._moments = {name: Moments(num_channels) for name in plan.bands}
         self._subsample = Subsample(num_channels, capacity=_SUBSAMPLE)
         self._transform = BlockTransform(
@@ -137,7 +138,7 @@ class OnePass:
             robust_std=self._subsample.robust_std(),
             digital_min=self._source.low.copy(),
             digital_max=self._source.high.copy(),
-            channel_sha256=tuple(content.hexdigest() for content in self._source.hashes),
+            channel_sha256=self._source.channel_sha256,
         )
 
     def _begin_run(self) -> None:
@@ -197,26 +198,6 @@ class OnePass:
         if digital.dtype not in expected:
             names = " or ".join(np.dtype(kind).name for kind in expected)
             raise TypeError(f"digital samples are {digital.dtype}; expected {names}")
-
-
-class _SourceFigures:
-    """Facts about the source samples as they are."""
-
-    def __init__(self, num_channels: int) -> None:
-        self.num_samples = 0
-        self.low = np.zeros(num_channels, dtype=np.int64)
-        self.high = np.zeros(num_channels, dtype=np.int64)
-        self.hashes = [hashlib.sha256() for _ in range(num_channels)]
-
-    def add(self, digital: DigitalArray) -> None:
-        if not digital.shape[1]:
-            return
-        low, high = digital.min(axis=1), digital.max(axis=1)
-        self.low = np.minimum(self.low, low) if self.num_samples else low.astype(np.int64)
-        self.high = np.maximum(self.high, high) if self.num_samples else high.astype(np.int64)
-        for row, content in zip(digital, self.hashes, strict=True):
-            content.update(np.ascontiguousarray(row, dtype="<i4").data)
-        self.num_samples += digital.shape[1]
 
 
 def _continued(held: IntArray, *, begin: int, count: int) -> IntArray:

@@ -288,7 +288,7 @@ def training(name: str) -> str:
     """Return the words behind `physioscale train` of a short run."""
     return (
         f"reve variant=debug data.shards=shards/mine run.name={name} data.batch_samples=16 "
-        "trainer.max_steps=40 trainer.checkpoint_every_steps=5 trainer.log_every_steps=1"
+        "trainer.max_steps=30 trainer.checkpoint_every_steps=5 trainer.log_every_steps=1"
     )
 
 

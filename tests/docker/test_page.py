@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).resolve().parents[2]
-NUM_STEPS = 40
+NUM_STEPS = 30
 # The page is written for the plugin; the older program takes the same words.
 OLDER = """
 docker() {
@@ -154,7 +154,7 @@ def wait_for_health(docker: "Docker", container: str) -> None:
 
 def test_killed_training_goes_on(docker: "Docker", page: Page, settings: dict[str, str]) -> None:
     line = settings["PHYSIOSCALE_TRAIN"].replace("run.name=mine", "run.name=killed")
-    changed = page_settings(settings, train=line.replace("max_steps=40", "max_steps=60"))
+    changed = page_settings(settings, train=line.replace("max_steps=30", "max_steps=60"))
 
     def up() -> str:
         compose(docker, changed, page.folder, "train-cpu", "up", "--detach", "train-cpu")

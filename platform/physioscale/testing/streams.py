@@ -142,8 +142,8 @@ def pss_bytes_by_epoch(config: RunConfig, *, num_epochs: int, out: Path) -> None
 def first_batches(config: RunConfig, *, shares: Sequence[float], out: Path) -> None:
     """Write how long the first batch takes at shares of the first epoch, and the memory, as JSON.
 
-    Times (s) count from `iter(loader)`, each with a plan of its own, so that nothing that an
-    earlier position worked out is used again. Memory (bytes) is what this process holds alone,
+    Times (s) count from `iter(loader)`; the orders of epochs and pools that an earlier position
+    worked out are forgotten before each. Memory (bytes) is what this process holds alone,
     less what it held after the imports.
     """
     before = memory_bytes("Private_Dirty")

@@ -121,10 +121,6 @@ def test_failures_of_tracking_are_told(
         (["data.batch_samples=96"], "at most 80 windows"),
         (["trainer.devices=3"], "data.divisible_by"),
         (["data.micro_batch=5"], "data.micro_batch"),
-        (
-            ["trainer.strategy=zero2"],
-            "trainer.strategy: 'zero2' with optimizer.name 'stable_adamw'",
-        ),
         (["accepts.channel_types=[mag]"], "channels of type eeg"),
     ],
 )

@@ -89,7 +89,7 @@ def load_definition(name_or_path: str | Path) -> CorpusDefinition:
             f"corpus '{text}'",
             found=f"no such definition{suggest(text, names)}",
             expected=f"one of {', '.join(names)}, or the path of a .yaml file",
-            do="`physioscale corpora` prints all.",
+            do="`physioscale ls` prints all.",
         )
     return _load(CORPORA_FOLDER / f"{text}.yaml", where=f"corpora/{text}.yaml")
 

@@ -193,7 +193,7 @@ def main() -> None:
     arguments = parser.parse_args()
     shape = next(one for one in shapes(quick=arguments.quick) if one.name == arguments.shape)
     source = CONTENDERS[arguments.contender](shape, arguments.root)
-    warm_s, timed_s = (0.3, 0.5) if arguments.quick else (0.5, 1.5)
+    warm_s, timed_s = (0.3, 0.5) if arguments.quick else (0.3, 1.0)
 
     def run() -> Answer:
         batches = source.batches()

@@ -82,7 +82,7 @@ def corpora(*, quick: bool) -> list[Corpus]:
     return [
         Corpus("512hz-32ch", 4, 512, 32, 1200 // part, "edf"),
         Corpus("250hz-19ch", 6, 250, 19, 1800 // part, "edf"),
-        Corpus("1024hz-64ch", 4, 1024, 64, 300 // part, "bdf"),
+        Corpus("1024hz-64ch", 2, 1024, 64, 600 // part, "bdf"),
     ]
 
 

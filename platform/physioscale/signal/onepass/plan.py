@@ -5,8 +5,11 @@ Out: a `OnePassPlan`: block lengths, and the product of all responses at the bin
 
 A block of N source samples becomes M = N * up / down stored samples; `folding` says how.
 
-Images above 1.1 of the lower Nyquist frequency are left out: the resampling kernel would pass them
-at -100 dB and less. That is the largest difference from `resample`, 5e-6 of white noise at most.
+Two things are left out. Images above 1.1 of the lower Nyquist frequency, which the resampling
+kernel passes at -100 dB and less: that is the largest difference from `resample`, 5e-6 of white
+noise at most. And the outermost taps of a high-pass joined with a notch: either is long for a band
+that the other passes or stops as a whole, so the joined kernel is little longer than the longest,
+and blocks overlap less.
 
 Letters: N source samples and M stored samples of a block, K kernel samples, Q bins of H.
 Source: overlap-save convolution.
@@ -40,6 +43,8 @@ _LARGEST_BLOCK = 1 << 20
 _STOP_BAND = 1.1
 # Share of a band's power response that may lie above the reduced rate's Nyquist frequency.
 _LARGEST_LOSS = 1e-5
+# Share of a joined kernel's norm that its outermost taps may hold together: as much as float32.
+_LARGEST_TAIL = 3e-7
 # MNE's high-pass and band-pass kernels have a gain of 1e-16 at 0 Hz.
 _SMALLEST_DC_GAIN = 1e-9
 
@@ -65,7 +70,8 @@ class OnePassPlan:
     kernels: tuple[FloatArray, ...]
     bands: Mapping[str, BandPlan]
     margin: int
-    """Source samples that all filters and bands together look at on each side."""
+    """Source samples that all filters and bands together look at on each side, one behind the
+    other; a run of no more samples has ends that meet."""
     lead: int
     """Source samples of a block in front of its first output."""
     block: int
@@ -120,30 +126,46 @@ def plan_one_pass(
         ValueError: a kernel of even length, or a ratio that is not reduced.
     """
     bands = bands or {}
-    margin = sum(margin_samples(kernel) for kernel in kernels)
-    margin += resample_margin_samples(up=up, down=down)
+    joined = _joined(kernels)
     band_margins = [margin_samples(kernel) for kernel in bands.values() if kernel is not None]
-    margin += -(-max(band_margins, default=0) * down // up)
+    beside = resample_margin_samples(up=up, down=down)
+    beside += -(-max(band_margins, default=0) * down // up)
+    reach = margin_samples(joined) + beside
     unit = _MOST_DECIMATION * down
-    lead = -(-margin // unit) * unit
-    block = _block_length(lead + margin, unit=unit, up=up, down=down)
-    response, dc_gain = _response(kernels, up=up, down=down, block=block)
+    lead = -(-reach // unit) * unit
+    block = _block_length(lead + reach, unit=unit, up=up, down=down)
+    response = _response(joined, up=up, down=down, block=block)
+    dc_gain = float(np.prod([kernel.sum() for kernel in kernels]))
     stored_block = block // down * up
     return OnePassPlan(
         up=up,
         down=down,
         kernels=tuple(kernels),
         bands={name: _band(kernel, stored_block, dtype) for name, kernel in bands.items()},
-        margin=margin,
+        margin=sum(margin_samples(kernel) for kernel in kernels) + beside,
         lead=lead,
         block=block,
-        step=(block - lead - margin) // unit * unit,
+        step=(block - lead - reach) // unit * unit,
         pieces=tuple(
             fold_pieces(response / down, block=block, stored_block=stored_block, dtype=dtype)
         ),
-        dc_gain=dc_gain,
+        dc_gain=dc_gain if abs(dc_gain) > _SMALLEST_DC_GAIN else 0.0,
         dtype=dtype,
     )
+
+
+def _joined(kernels: Sequence[FloatArray]) -> FloatArray:
+    """Return one kernel (K,) for all, without outermost taps that do not count."""
+    joined = np.ones(1)
+    for kernel in kernels:
+        length = int(fft.next_fast_len(len(joined) + len(kernel) - 1, real=True))
+        product = fft.rfft(joined, length) * fft.rfft(kernel, length)
+        joined = fft.irfft(product, length)[: len(joined) + len(kernel) - 1]
+    # Both ends are cut alike, and the middle one stays.
+    energy = joined[: len(joined) // 2] ** 2
+    limit = _LARGEST_TAIL**2 * np.sum(joined**2) / 2
+    cut = int(np.searchsorted(np.cumsum(energy), limit))
+    return np.asarray(joined[cut : len(joined) - cut], dtype=np.float64)
 
 
 def _block_length(overlap: int, *, unit: int, up: int, down: int) -> int:
@@ -166,22 +188,17 @@ def _work(length: int) -> float:
     return length * float(np.log2(length)) * (1.0 + 0.35 * beyond_cache**2)
 
 
-def _response(
-    kernels: Sequence[FloatArray], *, up: int, down: int, block: int
-) -> tuple[FloatArray, float]:
-    """Return H (Q,) at the bins of a block's FFT, images included, and the gain at 0 Hz."""
+def _response(kernel: FloatArray, *, up: int, down: int, block: int) -> FloatArray:
+    """Return H (Q,) at the bins of a block's FFT, images included."""
     lower = min(block, block // down * up)
     reach = max(block // 2, int(np.ceil(_STOP_BAND * lower / 2)))
     num_bins = min(reach, block * up // 2) + 1
-    response = np.ones(block // 2 + 1)
-    for kernel in kernels:
-        response *= zero_phase_response(kernel, block)
-    dc_gain = float(response[0])
     bins = np.arange(num_bins)
-    response = response[np.where(bins <= block // 2, bins, block - bins)]
+    filters = zero_phase_response(kernel, block)
+    response: FloatArray = filters[np.where(bins <= block // 2, bins, block - bins)]
     if num_resampling_taps(up=up, down=down) > 1:
         response *= _resampling_response(up=up, down=down, block=block, num_bins=num_bins)
-    return response, dc_gain if abs(dc_gain) > _SMALLEST_DC_GAIN else 0.0
+    return response
 
 
 def zero_phase_response(kernel: FloatArray, length: int) -> FloatArray:
